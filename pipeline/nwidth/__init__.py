@@ -1,0 +1,1 @@
+"""nwidth: certified model reduction of simulation snapshots larger than memory."""
