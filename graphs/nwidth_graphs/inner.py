@@ -1,0 +1,125 @@
+"""Inner products, block by block: one object per block that knows how to reduce and to lift it.
+
+    identity    u . v                       any block
+    diagonal    sum_i w_i u_i v_i           rows are scaled by sqrt(w): quadrature weights, cos(latitude), lumped mass
+    mass        u^T M v, M in element form  interior elements of the block here; those that straddle blocks in `Interface`
+
+Each offers the same three operations (`gram`, `r_factor`, `lift`), so that no algorithm ever asks which it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwidth_graphs.kernels.gram import gram
+from nwidth_graphs.kernels.lift import LiftSums, lift
+from nwidth_graphs.kernels.mass import ElementPatch, mass_gram, mass_lift
+from nwidth_graphs.kernels.panels import Array
+from nwidth_graphs.kernels.qr import r_factor, r_factor_of_panels
+
+
+class BlockProduct(Protocol):
+    """The inner product restricted to the rows of one block."""
+
+    @property
+    def runs_on_device(self) -> bool:
+        """Whether blocks may be moved to a GPU for it."""
+        ...
+
+    def gram(self, block: Array, *, centre: bool) -> Array:
+        """``X^T W X``, (m, m)."""
+        ...
+
+    def r_factor(self, block: Array, *, centre: bool) -> Array:
+        """R (m, m) with ``R^T R = X^T W X``, without forming it."""
+        ...
+
+    def lift(self, block: Array, transform: Array, coefficients: Array, *, centre: bool) -> tuple[Array, LiftSums]:
+        """Modes ``X T`` (rows, r), and what the certificate needs."""
+        ...
+
+
+@dataclass(frozen=True)
+class DiagonalProduct:
+    """``sum_i w_i u_i v_i``; `row_scale` holds sqrt(w), or None for the identity."""
+
+    row_scale: Array | None = None
+    runs_on_device = True
+
+    def gram(self, block: Array, *, centre: bool) -> Array:
+        """``X^T W X``."""
+        return gram(block, centre=centre, row_scale=self.row_scale)
+
+    def r_factor(self, block: Array, *, centre: bool) -> Array:
+        """R of ``W^1/2 X``."""
+        return r_factor(block, centre=centre, row_scale=self.row_scale)
+
+    def lift(self, block: Array, transform: Array, coefficients: Array, *, centre: bool) -> tuple[Array, LiftSums]:
+        """Modes and sums with diagonal W."""
+        return lift(block, transform, coefficients, centre=centre, row_scale=self.row_scale)
+
+
+@dataclass(frozen=True)
+class MassProduct:
+    """The consistent mass of the elements within one block."""
+
+    patch: ElementPatch
+    # Sparse products and gathers of element rows are host code so far.
+    runs_on_device = False
+
+    def gram(self, block: Array, *, centre: bool) -> Array:
+        """``X^T M_b X``."""
+        return mass_gram(block, self.patch, centre=centre)
+
+    def r_factor(self, block: Array, *, centre: bool) -> Array:
+        """R of the rows ``L_e^T X_e``, grouped by element."""
+        columns = block.shape[1]
+        if self.patch.whitened_rows == 0:
+            return np.zeros((columns, columns))
+        return r_factor_of_panels(
+            lambda rows: self.patch.whitened_panels(block, rows, centre=centre), self.patch.whitened_rows, columns
+        )
+
+    def lift(self, block: Array, transform: Array, coefficients: Array, *, centre: bool) -> tuple[Array, LiftSums]:
+        """Modes and sums in the patch's mass."""
+        return mass_lift(block, transform, coefficients, self.patch, centre=centre)
+
+
+def identity() -> DiagonalProduct:
+    """The Euclidean inner product."""
+    return DiagonalProduct(None)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The elements that straddle panels, over the nodes they touch.
+
+    Each leaf hands its own interface rows up the tree (they are few: a surface, not a volume), and the root treats them as
+    one more block, whose inner product is `patch`.
+    """
+
+    patch: ElementPatch
+    rows: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+    """Panel index -> the rows of its block that belong to the interface, in the order of the patch's nodes."""
+
+    @property
+    def n_rows(self) -> int:
+        return self.patch.n_nodes * self.patch.components
+
+    def pick(self, panel: int, block: Array) -> Array | None:
+        """The interface rows of one block, copied so that the block itself can go; None where it has none."""
+        index = self.rows.get(panel)
+        return None if index is None or index.size == 0 else np.array(block[index, :])
+
+    def stack(self, parts: Mapping[int, Array]) -> Array:
+        """All interface rows, panels in ascending order: the block on which `product` acts."""
+        return np.concatenate([parts[panel] for panel in sorted(parts)], axis=0)
+
+    def product(self) -> MassProduct:
+        """The inner product of the straddling elements."""
+        return MassProduct(self.patch)

@@ -1,0 +1,47 @@
+"""Cut a block of snapshots into panels of rows that stay in cache, widened to float64, centred and weighted on the way.
+
+    block (rows, m), any dtype, any strides
+      └── panel (<= PANEL_ROWS, m) float64   -> minus its row means -> times sqrt(weight) of its rows
+
+Every reduction visits a block through this one generator, so a block is never copied whole: float32 data are widened
+panel by panel (products of float32 numbers are exact in float64, which is why float32 stores lose nothing here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from array_api_compat import array_namespace
+
+Array = Any
+"""An array of any namespace of the array API standard (NumPy, CuPy, array_api_strict, ...)."""
+
+# 2048 rows x 256 float64 columns are 4 MiB: the panel and its product stay in the second- and third-level cache. Panels of
+# 1024 to 4096 rows ran within 10 % of each other, and panels of 8192 rows were 20 % slower.
+PANEL_ROWS = 2048
+
+
+def prepared_panels(
+    block: Array, *, centre: bool = False, row_scale: Array | None = None, rows: int = PANEL_ROWS
+) -> Iterator[Array]:
+    """Yield ``diag(row_scale) (X - mean over columns)`` in float64, `rows` rows at a time.
+
+    Parameters
+    ----------
+    block : (n, m) array
+        Rows are degrees of freedom, columns are snapshots. It is not changed.
+    centre : bool
+        Subtract each row's own mean over the snapshots. It is done here, where all snapshots of a row are at hand, and not
+        on the small factor: with a mean 1e5 times larger than the fluctuation the factor would lose 5 digits to cancellation.
+    row_scale : (n,) array, optional
+        Square roots of the inner-product weights.
+    """
+    xp = array_namespace(block)
+    for start in range(0, block.shape[0], rows):
+        panel = xp.astype(block[start : start + rows, :], xp.float64, copy=False)
+        if centre:
+            panel = panel - xp.mean(panel, axis=1, keepdims=True)
+        if row_scale is not None:
+            panel = panel * xp.asarray(row_scale[start : start + rows], dtype=xp.float64)[:, None]
+        yield panel

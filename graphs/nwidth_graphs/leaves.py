@@ -1,0 +1,200 @@
+"""What runs inside a task: read a block, move it where it is computed, reduce it, and hand back something small.
+
+    read ──> to device ──> reduce ──> host factor + tally          one task; the block never leaves it
+
+Numerical trouble is a field of the result (`bad`), not an exception: the edge turns it into words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nwidth_graphs.kernels.lift import LiftSums, merge_lift_sums, row_means
+from nwidth_graphs.kernels.panels import Array
+from nwidth_graphs.layout import Panel
+from nwidth_graphs.placement import to_device, to_host
+from nwidth_graphs.reduction import Reduction
+from nwidth_graphs.source import FieldSource, Reading, as_rows
+
+# Enough to see a pattern; a field full of NaN would otherwise carry its every place.
+MAX_BAD_VALUES = 5
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a task cost; tallies add up the tree."""
+
+    bytes_read: int = 0
+    read_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    blocks: int = 0
+    peak_process_bytes: int = 0
+
+    @staticmethod
+    def merge(parts: Sequence[Tally]) -> Tally:
+        """Sums, and the maximum of the peaks."""
+        return Tally(
+            bytes_read=sum(part.bytes_read for part in parts),
+            read_seconds=sum(part.read_seconds for part in parts),
+            compute_seconds=sum(part.compute_seconds for part in parts),
+            blocks=sum(part.blocks for part in parts),
+            peak_process_bytes=max((part.peak_process_bytes for part in parts), default=0),
+        )
+
+
+@dataclass(frozen=True)
+class BadValue:
+    """A NaN or an infinity: where it stands in the field (space indices) and in which snapshot."""
+
+    field: str
+    snapshot: int
+    place: tuple[int, ...]
+    value: float
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The factor of some blocks, what they cost, their interface rows, and the bad values met."""
+
+    factor: Array
+    tally: Tally
+    interface: dict[int, Array] = field(default_factory=dict)
+    bad: tuple[BadValue, ...] = ()
+
+
+@dataclass(frozen=True)
+class LiftPartial:
+    """The certificate's sums over some blocks, what they cost, and the interface rows."""
+
+    sums: LiftSums
+    tally: Tally
+    interface: dict[int, Array] = field(default_factory=dict)
+
+
+def read_block(source: FieldSource, panel: Panel, reading: Array | None) -> Reading:
+    """Read one block through the source's own reader, or take the block (m, space...) that a Dask array's graph has made."""
+    if reading is not None:
+        return Reading(as_rows(reading))
+    if source.read is None:
+        raise TypeError(f"field {source.name!r} has neither a reader nor a Dask array")
+    return source.read(panel)
+
+
+def factor_leaf(panel: Panel, *, source: FieldSource, reduction: Reduction, reading: Array | None = None) -> Partial:
+    """Reduce one block to its factor."""
+    started = time.perf_counter()
+    block_read = read_block(source, panel, reading)
+    read_done = time.perf_counter()
+    product = source.product(panel)
+    block = to_device(block_read.values) if product.runs_on_device else block_read.values
+    factor = to_host(reduction.leaf(product, block, source.centre))
+    bad: tuple[BadValue, ...] = ()
+    if not np.isfinite(np.diagonal(factor)).all():
+        bad = find_bad_values(source.name, panel, np.asarray(to_host(block)))
+        factor = np.zeros_like(factor)
+    interface = _interface_rows(source, panel, block_read.values)
+    return Partial(factor, _tally(block_read, started, read_done), interface, bad)
+
+
+def lift_leaf(
+    panel: Panel,
+    *,
+    source: FieldSource,
+    write: Callable[[Panel, Array, Array | None], None],
+    transform: Array,
+    coefficients: Array,
+    reading: Array | None = None,
+) -> LiftPartial:
+    """Lift one block, write its modes (and its mean), and measure what the basis misses there."""
+    started = time.perf_counter()
+    block_read = read_block(source, panel, reading)
+    read_done = time.perf_counter()
+    product = source.product(panel)
+    move = to_device if product.runs_on_device else to_host
+    block = move(block_read.values)
+    modes, sums = product.lift(block, move(transform), move(coefficients), centre=source.centre)
+    write(panel, to_host(modes), to_host(row_means(block)) if source.centre else None)
+    host_sums = LiftSums(*(to_host(getattr(sums, name)) for name in LiftSums.__dataclass_fields__))
+    return LiftPartial(host_sums, _tally(block_read, started, read_done), _interface_rows(source, panel, block_read.values))
+
+
+def merge_partials(reduction: Reduction, parts: Sequence[Partial]) -> Partial:
+    """Merge factors in the order given; everything beside them adds up."""
+    return Partial(
+        factor=reduction.merge([part.factor for part in parts]),
+        tally=Tally.merge([part.tally for part in parts]),
+        interface={panel: rows for part in parts for panel, rows in part.interface.items()},
+        bad=tuple(bad for part in parts for bad in part.bad)[:MAX_BAD_VALUES],
+    )
+
+
+def merge_lift_partials(parts: Sequence[LiftPartial]) -> LiftPartial:
+    """Add the sums in the order given."""
+    return LiftPartial(
+        sums=merge_lift_sums([part.sums for part in parts]),
+        tally=Tally.merge([part.tally for part in parts]),
+        interface={panel: rows for part in parts for panel, rows in part.interface.items()},
+    )
+
+
+def close_factor(partial: Partial, *, source: FieldSource, reduction: Reduction) -> Partial:
+    """At the root: add the elements that straddle panels, as one more block."""
+    if source.interface is None or not partial.interface or partial.bad:
+        return partial
+    rows = source.interface.stack(partial.interface)
+    own = reduction.leaf(source.interface.product(), rows, source.centre)
+    return Partial(reduction.merge([partial.factor, own]), partial.tally, {}, partial.bad)
+
+
+def close_lift(partial: LiftPartial, *, source: FieldSource, transform: Array, coefficients: Array, write: object) -> LiftPartial:
+    """At the root: the straddling elements' share of the certificate (all modes have been written by then)."""
+    if source.interface is None or not partial.interface:
+        return partial
+    rows = source.interface.stack(partial.interface)
+    _, own = source.interface.product().lift(rows, transform, coefficients, centre=source.centre)
+    return LiftPartial(merge_lift_sums([partial.sums, own]), partial.tally)
+
+
+def find_bad_values(name: str, panel: Panel, block: Any) -> tuple[BadValue, ...]:
+    """The first places of a block (rows, m) that are not finite, in the field's own indices.
+
+    Empty where every value is finite: then squares overflowed, and the caller says so.
+    """
+    rows, snapshots = np.nonzero(~np.isfinite(block))
+    found = []
+    for row, snapshot in list(zip(rows, snapshots, strict=True))[:MAX_BAD_VALUES]:
+        local = np.unravel_index(int(row), panel.shape)
+        place = tuple(int(i) + part.start for i, part in zip(local, panel.selection, strict=True))
+        found.append(BadValue(name, int(snapshot), place, float(block[row, snapshot])))
+    if not found:
+        found.append(BadValue(name, -1, (), float("inf")))
+    return tuple(found)
+
+
+def _interface_rows(source: FieldSource, panel: Panel, values: Array) -> dict[int, Array]:
+    if source.interface is None:
+        return {}
+    rows = source.interface.pick(panel.index, values)
+    return {} if rows is None else {panel.index: rows}
+
+
+def _tally(reading: Reading, started: float, read_done: float) -> Tally:
+    return Tally(
+        bytes_read=reading.bytes_read,
+        read_seconds=read_done - started,
+        compute_seconds=time.perf_counter() - read_done,
+        blocks=1,
+        peak_process_bytes=peak_process_bytes(),
+    )
+
+
+def peak_process_bytes() -> int:
+    """Largest resident size that this process ever had."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

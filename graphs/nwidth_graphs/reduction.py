@@ -1,0 +1,92 @@
+"""A reduction as a value: what a leaf computes, how two results merge, and what it costs.
+
+    block ──leaf──> factor ──merge──> factor ──finish──> (singular values, right vectors)
+
+`GRAM` and `TSQR` are two such values; `factor.py` turns either into a graph, and a new one is a new value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nwidth_graphs.inner import BlockProduct
+from nwidth_graphs.kernels.gram import gram_floor, merge_grams
+from nwidth_graphs.kernels.panels import PANEL_ROWS, Array
+from nwidth_graphs.kernels.qr import SKETCH_FACTOR, merge_r, qr_floor
+from nwidth_graphs.kernels.svd import spectrum_of_gram, spectrum_of_r
+
+FLOAT = 8
+"""Bytes of a float64: all arithmetic is done in it."""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One way to the small factor of ``S = Q R``."""
+
+    name: str
+    leaf: Callable[[BlockProduct, Array, bool], Array]
+    """(product, block (rows, m), centre) -> factor (m, m)."""
+    merge: Callable[[Sequence[Array]], Array]
+    """Associative up to rounding; the tree and its order are fixed by the plan, so equal plans give equal bits."""
+    finish: Callable[[Array], tuple[Array, Array]]
+    """factor -> (singular values (m,) descending, right vectors (m, m))."""
+    scale: Callable[[Array, float], Array]
+    """factor of ``a S`` from the factor of S: how a field's scaling enters after the pass."""
+    column_scale: Callable[[Array, Array], Array]
+    """factor of ``S diag(d)`` from the factor of S: how snapshot scaling enters after the pass."""
+    column_norms: Callable[[Array], Array]
+    """norms of the snapshots from the factor."""
+    floor: Callable[[float, int], float]
+    """(s_1, m) -> smallest trustworthy singular value."""
+    flops: Callable[[int, int], float]
+    """(rows, m) -> floating-point operations of the leaves."""
+    scratch_bytes: Callable[[int], int]
+    """m -> bytes of a leaf or merge beyond the block itself."""
+
+    def __reduce__(self) -> tuple[Callable[[str], Reduction], tuple[str]]:
+        # Travels to workers by name: its functions are code, not data.
+        return reduction_named, (self.name,)
+
+
+def _norms_of_gram(factor: Array) -> Array:
+    return factor.diagonal() ** 0.5
+
+
+def _norms_of_r(factor: Array) -> Array:
+    return (factor**2).sum(axis=0) ** 0.5
+
+
+GRAM = Reduction(
+    name="gram",
+    leaf=lambda product, block, centre: product.gram(block, centre=centre),
+    merge=merge_grams,
+    finish=spectrum_of_gram,
+    scale=lambda factor, alpha: factor * alpha**2,
+    column_scale=lambda factor, scale: factor * scale[:, None] * scale[None, :],
+    column_norms=_norms_of_gram,
+    floor=lambda largest, _: gram_floor(largest),
+    flops=lambda rows, m: float(rows) * m * m,
+    # Up to three panels (widened, centred, scaled), the running sum and one product.
+    scratch_bytes=lambda m: FLOAT * (3 * PANEL_ROWS * m + 3 * m * m),
+)
+
+TSQR = Reduction(
+    name="tsqr",
+    leaf=lambda product, block, centre: product.r_factor(block, centre=centre),
+    merge=merge_r,
+    finish=spectrum_of_r,
+    scale=lambda factor, alpha: factor * alpha,
+    column_scale=lambda factor, scale: factor * scale[None, :],
+    column_norms=_norms_of_r,
+    floor=qr_floor,
+    # Sketch, triangular solve and symmetric product.
+    flops=lambda rows, m: 2.0 * rows * m * m + 2.0 * rows * m,
+    # The sketch panel is whole multiples of 2m rows; the sketch, its QR and the Gram matrix of the solved panels are m x m each.
+    scratch_bytes=lambda m: FLOAT * (4 * max(PANEL_ROWS, 2 * SKETCH_FACTOR * m) * m + (3 * SKETCH_FACTOR + 6) * m * m),
+)
+
+
+def reduction_named(name: str) -> Reduction:
+    """The reduction of that name; raises KeyError for an unknown one."""
+    return {reduction.name: reduction for reduction in (GRAM, TSQR)}[name]
