@@ -56,7 +56,7 @@ def test_a_long_function_is_caught() -> None:
 
 MACHINE_PATH = re.compile(r"(?<![\w.:/$}~-])/(?:work|opt|root|home|Users|mnt)/[\w.]")
 REGISTRY = re.compile(
-    r"https?://[\w.-]*(?:pypi|pythonhosted|anaconda|artifactory|jfrog|nexus)|--(?:extra-)?index-url|--find-links|@ file:"
+    r"https?://[\w.-]*(?:pypi|pythonhosted|anaconda|artifactory|jfrog|nexus)|--(?:extra-)?index-url|--[f]ind-links|@ [f]ile:"
 )
 BINARY = {".png", ".gz", ".npz", ".npy", ".zip", ".vtu", ".vtk", ".nc", ".h5", ".ico", ".exo", ".frd"}
 
