@@ -29,7 +29,7 @@ DASK_TASKS = (
 )
 STORES = ("zarr", "xarray", "icechunk", "obstore", "h5py", "netCDF4", "pyvista")
 SERVICES = ("pydantic", "typer", "rich", "distributed")
-# cupyx.scipy is SciPy's twin for arrays that lie on a GPU already; outside the branch for those it would fail wherever there is none.
+# cupyx.scipy is SciPy's twin for arrays that lie on a GPU already; imported elsewhere it would fail wherever there is none.
 ARRAY_LIBRARIES = ("numpy", "scipy", "cupyx.scipy", "array_api_compat", "array_api_extra")
 PROTOCOL_ONLY = "stores know of readers only what their protocol says"
 PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
