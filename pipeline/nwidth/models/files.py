@@ -1,0 +1,284 @@
+"""A model on disk: a plain Zarr v3 group and one JSON manifest, readable without nwidth.
+
+    model.zarr/
+      manifest.json                       what it is, in words and scalars: bases, routes, floors, certificates, provenance
+      snapshots/                          simulation, time and parameters of the snapshots (dimension ``snapshot``)
+      mesh/                               the mesh of the store, where it has one
+      factors/<field>                     (m, m) small factor of the pass: merging and other spectra need no read of fields
+      bases/<basis>/singular_values       (m,) the whole spectrum
+      bases/<basis>/coefficients          (mode, snapshot)
+      bases/<basis>/relative_errors       (snapshot,) the certificate, snapshot by snapshot
+      bases/<basis>/snapshot_norms        (snapshot,)
+      bases/<basis>/<field>/modes         (mode, *space[, component]) float64
+      bases/<basis>/<field>/mean          (*space[, component]), where the basis is centred
+      bases/<basis>/<field>/weights       (*space), where the inner product is diagonal
+
+Modes are written by the workers that make them (`ModesWriter`), panel by panel; a panel never shares a chunk with another.
+The manifest is written last, so a folder without one is not a model. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwidth.errors import CertificateError, LayoutError, StoreError
+from nwidth.mesh import Mesh
+from nwidth.models.basis import Basis, Spectrum
+from nwidth.models.certificate import MAX_DEFECT, Certificate
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from nwidth_graphs.layout import Panel
+
+MODEL_SCHEMA = 1
+MANIFEST = "manifest.json"
+# Modes are read one at a time (a picture) or a few rows at a time (a projection): 4 MiB chunks serve both.
+CHUNK_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class FieldShape:
+    """What a model must know of a field to hold its modes."""
+
+    name: str
+    dims: tuple[str, ...]
+    """Space dimensions, the component last where there is one."""
+    shape: tuple[int, ...]
+    panel: tuple[int, ...]
+    """Box that one task writes."""
+    location: str = "node"
+    components: tuple[str, ...] = ()
+    units: str = ""
+
+
+@dataclass(frozen=True)
+class ModesWriter:
+    """``write(panel, modes (rows, r), mean (rows,) or None)``: called in the worker that lifted the panel."""
+
+    folder: str
+    rank: int
+
+    def __call__(self, panel: Panel, modes: NDArray[np.float64], mean: NDArray[np.float64] | None) -> None:
+        import zarr
+
+        group = zarr.open_group(self.folder, mode="r+")
+        group["modes"][(slice(None), *panel.selection)] = modes.T.reshape(self.rank, *panel.shape)  # type: ignore[index]
+        if mean is not None:
+            group["mean"][panel.selection] = mean.reshape(panel.shape)  # type: ignore[index]
+
+
+def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centred: bool) -> ModesWriter:
+    """Create the empty arrays of one field's modes (and mean) and return what writes them."""
+    import zarr
+
+    folder = model / "bases" / basis / field.name
+    group = zarr.open_group(str(folder), mode="w")
+    group.attrs.update({"location": field.location, "components": list(field.components), "units": field.units})
+    rows = int(np.prod(field.panel))
+    depth = max(1, min(rank, CHUNK_BYTES // (8 * max(rows, 1))))
+    _create(group, "modes", (rank, *field.shape), (depth, *field.panel), ("mode", *field.dims))
+    if centred:
+        _create(group, "mean", field.shape, field.panel, field.dims)
+    return ModesWriter(str(folder), rank)
+
+
+def _create(group: Any, name: str, shape: Sequence[int], chunks: Sequence[int], dims: Sequence[str]) -> Any:
+    from zarr.codecs import BloscCodec
+
+    return group.create_array(
+        name,
+        shape=tuple(shape),
+        chunks=tuple(max(1, c) for c in chunks),
+        dtype="float64",
+        dimension_names=tuple(dims),
+        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=8)],
+        # NaN marks what was never written, and a chunk that happens to be constant is still written.
+        fill_value=np.nan,
+        config={"write_empty_chunks": True},
+    )
+
+
+def write_array(group: Any, name: str, values: Any, dims: Sequence[str]) -> None:
+    """Write one small array whole."""
+    data = np.asarray(values, np.float64)
+    _create(group, name, data.shape, data.shape, dims)[...] = data
+
+
+def write_basis(
+    model: Path,
+    name: str,
+    spectrum: Spectrum,
+    coefficients: NDArray[np.float64],
+    certificate: Certificate | None,
+    weights: Mapping[str, tuple[NDArray[np.float64], tuple[str, ...]]],
+) -> None:
+    """Write the small arrays of a basis whose modes are in place.
+
+    Raises
+    ------
+    CertificateError
+        No certificate, one that holds NaN, or an orthogonality defect that was not repaired: such a basis is not written.
+    """
+    import zarr
+
+    certificate = checked(name, certificate)
+    group = zarr.open_group(str(model / "bases" / name), mode="a")
+    write_array(group, "singular_values", spectrum.singular_values, ("index",))
+    write_array(group, "coefficients", coefficients, ("mode", "snapshot"))
+    write_array(group, "relative_errors", certificate.relative_errors, ("snapshot",))
+    write_array(group, "snapshot_norms", certificate.snapshot_norms, ("snapshot",))
+    for field, (values, dims) in weights.items():
+        write_array(group[field], "weights", values, dims)
+
+
+def checked(name: str, certificate: Certificate | None) -> Certificate:
+    """The certificate itself, if it is one that a basis may be published with."""
+    if certificate is None:
+        raise CertificateError(f"basis {name!r} has no certificate and is not written; run the lifting pass first")
+    if not np.isfinite(certificate.relative_errors).all() or not np.isfinite(certificate.frobenius_error):
+        raise CertificateError(f"basis {name!r} has a certificate with non-finite errors and is not written; look at its input")
+    if not certificate.orthogonality_defect <= MAX_DEFECT:
+        raise CertificateError(
+            f"basis {name!r} has an orthogonality defect of {certificate.orthogonality_defect:.1e} (limit {MAX_DEFECT:.0e}) and is "
+            f'not written; ask for a lower rank, or for route = "tsqr"'
+        )
+    return certificate
+
+
+def basis_entry(basis: Basis) -> dict[str, Any]:
+    """What the manifest says of one basis."""
+    return {
+        "fields": list(basis.fields),
+        "rank": basis.rank,
+        "route": basis.spectrum.route,
+        "reason": basis.spectrum.reason,
+        "floor": basis.spectrum.floor,
+        "trusted": basis.spectrum.trusted,
+        "truncation": basis.truncation,
+        "inner_products": dict(basis.inner_products),
+        "field_scaling": dict(basis.field_scaling),
+        "snapshot_scaling": basis.snapshot_scaling,
+        "centred": basis.centred,
+        "certificate": basis.certificate.summary(),
+    }
+
+
+def write_snapshots(model: Path, coordinates: xr.Dataset) -> None:
+    """Write the snapshots' own coordinates (simulation, time, parameters)."""
+    import zarr
+
+    group = zarr.open_group(str(model / "snapshots"), mode="w")
+    for name, values in coordinates.coords.items():
+        if values.dims != ("snapshot",):
+            continue
+        text = values.dtype.kind in "OUST"
+        array = group.create_array(
+            str(name), shape=values.shape, dtype=str if text else values.dtype, dimension_names=("snapshot",)
+        )
+        array[...] = np.asarray(values.values, object if text else None)
+        array.attrs.update({key: str(value) for key, value in values.attrs.items()})
+
+
+def write_mesh(model: Path, mesh: Mesh) -> None:
+    """Write the mesh, as the store has it."""
+    import zarr
+
+    group = zarr.open_group(str(model / "mesh"), mode="w")
+    group.attrs.update({"length_unit": mesh.length_unit})
+    dims = {"points": ("node", "axis"), "connectivity": ("corner",), "offsets": ("cell_edge",), "cell_types": ("cell",)}
+    for name, names in dims.items():
+        group.create_array(name, data=getattr(mesh, name), dimension_names=names)
+
+
+def write_manifest(model: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest: the last step, which makes the folder a model."""
+    partial = model / f"{MANIFEST}.partial"
+    partial.write_text(json.dumps({"nwidth_model": MODEL_SCHEMA, **manifest}, indent=2, sort_keys=False), encoding="utf-8")
+    os.replace(partial, model / MANIFEST)
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """The manifest of a model.
+
+    Raises
+    ------
+    StoreError
+        There is no model at `path`.
+    LayoutError
+        The model was written by a newer nwidth.
+    """
+    file = Path(path) / MANIFEST
+    if not file.is_file():
+        raise StoreError(f"{path} is not a model: it has no {MANIFEST}; give the folder that `nwidth run` printed")
+    manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if manifest.get("nwidth_model", 0) > MODEL_SCHEMA:
+        raise LayoutError(f"{path} has model schema {manifest['nwidth_model']}, newer than this nwidth's {MODEL_SCHEMA}; upgrade nwidth")
+    return manifest
+
+
+def read_mesh(path: str | Path) -> Mesh | None:
+    """The mesh of a model, or None."""
+    import zarr
+
+    if not (Path(path) / "mesh").is_dir():
+        return None
+    group = zarr.open_group(str(Path(path) / "mesh"), mode="r")
+    arrays = {name: np.asarray(group[name]) for name in ("points", "connectivity", "offsets", "cell_types")}
+    return Mesh(**arrays, length_unit=str(group.attrs.get("length_unit", "")))  # type: ignore[arg-type]
+
+
+def read_basis(path: str | Path, name: str) -> Basis:
+    """One basis of a model; its modes and means stay on disk until they are used.
+
+    Raises
+    ------
+    StoreError
+        The model has no basis of that name.
+    """
+    import xarray as xr
+
+    model, manifest = Path(path), read_manifest(path)
+    if name not in manifest["bases"]:
+        raise StoreError(f"{path} has no basis {name!r}; it has {', '.join(manifest['bases'])}")
+    entry, summary = manifest["bases"][name], manifest["bases"][name]["certificate"]
+    small = _open(model, f"bases/{name}")
+    coordinates = _open(model, "snapshots")
+    fields = {field: _open(model, f"bases/{name}/{field}") for field in entry["fields"]}
+    coefficients: xr.DataArray = small["coefficients"].load().assign_coords(
+        {key: ("snapshot", value.values, value.attrs) for key, value in coordinates.variables.items()}
+    )
+    return Basis(
+        name=name,
+        spectrum=Spectrum(small["singular_values"].values, entry["floor"], entry["route"], entry["reason"]),
+        certificate=Certificate(
+            relative_errors=small["relative_errors"].values,
+            snapshot_norms=small["snapshot_norms"].values,
+            frobenius_error=summary["frobenius_error"],
+            expected_error=summary["expected_error"],
+            field_errors=summary["field_errors"],
+            orthogonality_defect=summary["orthogonality_defect"],
+            measured_defect=summary["measured_defect"],
+        ),
+        modes_by_field={field: data["modes"].rename(field) for field, data in fields.items()},
+        mean_by_field={field: data["mean"].rename(field) for field, data in fields.items() if entry["centred"]},
+        coefficients=coefficients,
+        inner_products=entry["inner_products"],
+        field_scaling=entry["field_scaling"],
+        snapshot_scaling=entry["snapshot_scaling"],
+        truncation=entry["truncation"],
+        weights_by_field={field: data["weights"].values for field, data in fields.items() if "weights" in data},
+    )
+
+
+def _open(model: Path, group: str) -> xr.Dataset:
+    import xarray as xr
+
+    return xr.open_dataset(str(model), engine="zarr", group=group, consolidated=False, chunks={})
