@@ -1,0 +1,321 @@
+"""The closed-form elastoviscoplastic cube: a small finite-element solver that makes mechanical snapshots with known values.
+
+Quasi-static small strains on the unit cube, ``cells**3`` trilinear hexahedra with 2x2x2 Gauss points, backward Euler in time:
+
+    heating, pressure and rotation  ->  Newton on  integral of sigma(eps(u)) : eps(v) = f(t) . v  ->  u, sigma, p at 11 times
+
+The material is a Norton-type viscoplastic flow, ``pdot = <(J(s - X) - R0) / 300>**30``, with nonlinear kinematic hardening
+(Armstrong-Frederick) ``X = 2/3 C alpha``, ``alphadot = epsdot_p - D alpha pdot``; the thermal strain is ``2e-5 (T - 20) I``.
+Units are mm, N, MPa, s and degrees Celsius.
+
+Six-component arrays are in the order 11, 22, 33, 12, 23, 13; strains that enter a stiffness carry engineering shear, stresses and
+the internal variables tensor shear. Degrees of freedom are node by node, ``3 * node + component``; integration points are
+cell by cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from nwidth.mesh import Mesh, mesh_from_cells
+from scipy.sparse.linalg import splu
+
+Floats = NDArray[np.float64]
+
+TIMES = np.linspace(0.0, 2.0, 11)
+YOUNG, POISSON, EXPANSION = 2e5, 0.3, 2e-5
+YIELD, DRAG, EXPONENT = 10.0, 300.0, 30.0
+HARDENING, RECALL = 1e5, 1000.0  # C and D of the kinematic hardening
+DENSITY = 1e-8
+NEWTON_TOLERANCE, NEWTON_LIMIT = 1e-8, 50
+
+SHEAR = YOUNG / (2 * (1 + POISSON))
+BULK = YOUNG / (3 * (1 - 2 * POISSON))
+IDENTITY = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+CONTRACTION = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+# Takes a strain with engineering shear to its deviator with tensor shear.
+DEVIATOR = np.diag(1 / CONTRACTION) - np.outer(IDENTITY, IDENTITY) / 3
+ELASTIC = BULK * np.outer(IDENTITY, IDENTITY) + 2 * SHEAR * DEVIATOR
+
+
+@dataclass(frozen=True)
+class CubeParameters:
+    """What may vary from run to run; the defaults are the run whose values are tabulated.
+
+    The temperature is ``20 + amplitude * exp(-width |x - centre|^2) * h(t)`` with the hat ``h`` that peaks at t = 1, `pressure`
+    scales the load on the face x = 1, and `omega` (rad/s) is the rotation speed from t = 1 on.
+    """
+
+    amplitude: float = 380.0
+    centre: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    width: float = 4.0
+    pressure: float = 100.0
+    omega: float = 1.5e4
+
+
+@dataclass(frozen=True)
+class CubeRecords:
+    """Everything of one run: 11 states, ``n = 3 * nodes`` unknowns, ``Q = 8 * cells**3`` integration points."""
+
+    times: Floats  # (11,) s
+    u: Floats  # (11, n) mm
+    sigma: Floats  # (11, Q, 6) MPa
+    p: Floats  # (11, Q) accumulated plastic strain
+    plastic_strain: Floats  # (11, Q, 6) tensor shear
+    force: Floats  # (11, n) N, external
+    temperature: Floats  # (11, nodes) degrees Celsius
+    iterations: NDArray[np.int64]  # (11,) Newton iterations
+    mesh: Mesh
+    points: Floats  # (Q, 3) places of the integration points
+    weights: Floats  # (Q,) quadrature weights, their sum is the volume
+    mass: sp.csr_array  # (n, n) consistent, of unit density
+
+
+@dataclass(frozen=True)
+class Material:
+    """Internal variables of all integration points at one time."""
+
+    plastic_strain: Floats  # (Q, 6)
+    alpha: Floats  # (Q, 6)
+    p: Floats  # (Q,)
+
+    @classmethod
+    def virgin(cls, n_points: int) -> Material:
+        return cls(np.zeros((n_points, 6)), np.zeros((n_points, 6)), np.zeros(n_points))
+
+
+@dataclass(frozen=True)
+class CubeGrid:
+    """Mesh and operators of the cube; all cells are equal, so one cell's shape functions serve all of them."""
+
+    cells: int = 6
+    spacing: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spacing", 1.0 / self.cells)
+
+    @cached_property
+    def nodes(self) -> Floats:
+        axis = np.arange(self.cells + 1) / self.cells
+        z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+        return np.column_stack([x.ravel(), y.ravel(), z.ravel()])
+
+    @cached_property
+    def hexahedra(self) -> NDArray[np.int64]:
+        side = self.cells + 1
+        z, y, x = (axis.ravel() for axis in np.meshgrid(*[np.arange(self.cells)] * 3, indexing="ij"))
+        corner = x + side * y + side**2 * z
+        face = np.array([0, 1, 1 + side, side])
+        return np.asarray(corner[:, None] + np.concatenate([face, face + side**2]))
+
+    @cached_property
+    def shape(self) -> Floats:
+        """(8 points, 8 nodes) shape functions at the Gauss points of a cell."""
+        return np.asarray(np.prod(1 + _CORNERS * _GAUSS[:, None, :], axis=2) / 8)
+
+    @cached_property
+    def strain(self) -> Floats:
+        """(8 points, 6, 24): nodal displacements of a cell -> strain with engineering shear."""
+        factors = 1 + _CORNERS * _GAUSS[:, None, :]
+        gradient = np.stack([_CORNERS[:, i] * np.delete(factors, i, axis=2).prod(axis=2) for i in range(3)], axis=1) / 8
+        gradient *= 2 / self.spacing
+        operator = np.zeros((8, 6, 8, 3))
+        for i in range(3):
+            operator[:, i, :, i] = gradient[:, i]
+        for row, (i, j) in enumerate([(0, 1), (1, 2), (0, 2)], start=3):
+            operator[:, row, :, i], operator[:, row, :, j] = gradient[:, j], gradient[:, i]
+        return operator.reshape(8, 6, 24)
+
+    @property
+    def weight(self) -> float:
+        """The weight of every integration point."""
+        return self.spacing**3 / 8
+
+    @cached_property
+    def dofs(self) -> NDArray[np.int64]:
+        return np.asarray((3 * self.hexahedra[:, :, None] + np.arange(3)).reshape(-1, 24))
+
+    def at_points(self, nodal: Floats) -> Floats:
+        """Interpolate nodal values (nodes, ...) to the integration points (Q, ...)."""
+        values = np.einsum("gn,en...->eg...", self.shape, nodal[self.hexahedra])
+        return np.asarray(values.reshape(-1, *nodal.shape[1:]))
+
+    def strains(self, u: Floats) -> Floats:
+        return np.asarray(np.einsum("gij,ej->egi", self.strain, u[self.dofs]).reshape(-1, 6))
+
+    def forces(self, sigma: Floats) -> Floats:
+        """Internal nodal forces of a stress field (Q, 6)."""
+        local = np.einsum("gij,egi->ej", self.strain, sigma.reshape(-1, 8, 6)) * self.weight
+        return np.bincount(self.dofs.ravel(), local.ravel(), minlength=3 * len(self.nodes))
+
+    def stiffness(self, tangent: Floats) -> sp.csc_array:
+        moduli = tangent.reshape(-1, 8, 6, 6) * self.weight
+        local = np.einsum("gij,egik,gkl->ejl", self.strain, moduli, self.strain, optimize=True)
+        return _assemble(local, self.dofs, 3 * len(self.nodes)).tocsc()
+
+    def mass(self) -> sp.csr_array:
+        """Consistent mass matrix of unit density; the 2x2x2 rule is exact for it."""
+        local = np.tile(self.shape.T @ self.shape * self.weight, (len(self.hexahedra), 1, 1))
+        return sp.csr_array(sp.kron(_assemble(local, self.hexahedra, len(self.nodes)), sp.eye_array(3)))
+
+
+_CORNERS = np.array([[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], float)
+_GAUSS = _CORNERS / np.sqrt(3.0)
+
+
+def _assemble(local: Floats, numbers: NDArray[np.int64], size: int) -> sp.coo_array:
+    rows = np.broadcast_to(numbers[:, :, None], local.shape).ravel()
+    columns = np.broadcast_to(numbers[:, None, :], local.shape).ravel()
+    return sp.coo_array((local.ravel(), (rows, columns)), shape=(size, size))
+
+
+@cache
+def reference_run() -> CubeRecords:
+    """The tabulated run, solved once per process; its arrays are shared, so do not write into them."""
+    return solve_cube(CubeParameters())
+
+
+def solve_cube(parameters: CubeParameters, cells: int = 6) -> CubeRecords:
+    """Run the cube through its 10 time steps; about three seconds for the tabulated 6x6x6 mesh.
+
+    Raises
+    ------
+    ArithmeticError
+        Newton's method did not reach a relative residual of 1e-8 in 50 iterations.
+    """
+    grid = CubeGrid(cells)
+    temperature = np.array([_temperature(grid.nodes, parameters, t) for t in TIMES])
+    force = np.array([_external_force(grid, parameters, t) for t in TIMES])
+    n_points = 8 * len(grid.hexahedra)
+    u, state, free = np.zeros(force.shape[1]), Material.virgin(n_points), _free_dofs(grid.nodes)
+    records = [(u, np.zeros((n_points, 6)), state, 0)]
+    for step in range(1, len(TIMES)):
+        thermal = EXPANSION * (grid.at_points(temperature[step]) - 20.0)
+        u, sigma, state, count = _newton(grid, u, state, thermal, force[step], free, TIMES[step] - TIMES[step - 1])
+        records.append((u, sigma, state, count))
+    return CubeRecords(
+        times=TIMES.copy(),
+        u=np.array([record[0] for record in records]),
+        sigma=np.array([record[1] for record in records]),
+        p=np.array([record[2].p for record in records]),
+        plastic_strain=np.array([record[2].plastic_strain for record in records]),
+        force=force,
+        temperature=temperature,
+        iterations=np.array([record[3] for record in records]),
+        mesh=mesh_from_cells(grid.nodes, [(12, grid.hexahedra)], length_unit="mm"),
+        points=grid.at_points(grid.nodes),
+        weights=np.full(n_points, grid.weight),
+        mass=grid.mass(),
+    )
+
+
+def _newton(
+    grid: CubeGrid, u: Floats, old: Material, thermal: Floats, force: Floats, free: NDArray[np.int64], dt: float
+) -> tuple[Floats, Floats, Material, int]:
+    """Solve one time step; the last update is always followed by a stress evaluation, so all returned fields belong together."""
+    for iteration in range(NEWTON_LIMIT + 1):
+        sigma, tangent, new = constitutive_update(grid.strains(u) - thermal[:, None] * IDENTITY, old, dt)
+        residual = (force - grid.forces(sigma))[free]
+        if np.linalg.norm(residual) <= NEWTON_TOLERANCE * np.linalg.norm(force[free]):
+            return u, sigma, new, iteration
+        u = u.copy()
+        u[free] += splu(grid.stiffness(tangent)[free][:, free].tocsc()).solve(residual)
+    raise ArithmeticError(f"Newton's method stalled after {NEWTON_LIMIT} iterations; reduce the loads of this run")
+
+
+def constitutive_update(strain: Floats, old: Material, dt: float) -> tuple[Floats, Floats, Material]:
+    """Backward Euler step of the material: (mechanical strain (Q, 6), state) -> stress (Q, 6), tangent (Q, 6, 6), state.
+
+    With ``h = 1 / (1 + D dp)`` and ``beta = s_trial - 2/3 C alpha h`` the whole step is the scalar equation
+    ``J(beta) - dp (3 mu + C h) - R0 - 300 (dp / dt)**(1/30) = 0``; plastic flow goes along ``3 beta / (2 J(beta))``.
+    """
+    trial = 2 * SHEAR * (strain @ DEVIATOR - old.plastic_strain)
+    pressure = BULK * strain[:, :3].sum(axis=1)
+    tangent = np.broadcast_to(ELASTIC, (len(strain), 6, 6)).copy()
+    flow, dp, h = np.zeros_like(trial), np.zeros(len(trial)), np.ones(len(trial))
+    active = np.flatnonzero(_equivalent(trial - HARDENING / 1.5 * old.alpha) > YIELD)
+    if active.size:
+        dp[active] = _plastic_increment(trial[active], old.alpha[active], dt)
+        h[active] = 1 / (1 + RECALL * dp[active])
+        flow[active], tangent[active] = _flow_and_tangent(trial[active], old.alpha[active], dp[active], h[active], dt)
+    increment = dp[:, None] * flow
+    sigma = trial - 2 * SHEAR * increment + pressure[:, None] * IDENTITY
+    return sigma, tangent, Material(old.plastic_strain + increment, (old.alpha + increment) * h[:, None], old.p + dp)
+
+
+def _plastic_increment(trial: Floats, alpha: Floats, dt: float) -> Floats:
+    """Bisection in log dp, between bounds that hold for every state; the exponent 30 makes dp span hundreds of decades."""
+    back = _equivalent(HARDENING / 1.5 * alpha)
+    excess = _equivalent(trial - HARDENING / 1.5 * alpha) - YIELD
+    # Below: neither the linear nor the viscous part can use up half of the excess. Above: J(beta) <= J(trial) + J(X).
+    low = np.minimum(
+        np.log(excess / 2 / (3 * SHEAR + HARDENING + RECALL * back)), np.log(dt) + EXPONENT * np.log(excess / (2 * DRAG))
+    )
+    high = np.log((_equivalent(trial) + back) / (3 * SHEAR))
+    for _ in range(64):  # the bracket is at most some 1e3 wide: 64 halvings reach the last bit
+        middle = (low + high) / 2
+        dp = np.exp(middle)
+        h = 1 / (1 + RECALL * dp)
+        stress = _equivalent(trial - HARDENING / 1.5 * alpha * h[:, None])
+        above = stress - dp * (3 * SHEAR + HARDENING * h) - YIELD > DRAG * np.exp((middle - np.log(dt)) / EXPONENT)
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.asarray(np.exp((low + high) / 2))
+
+
+def _flow_and_tangent(trial: Floats, alpha: Floats, dp: Floats, h: Floats, dt: float) -> tuple[Floats, Floats]:
+    """Flow direction and the derivative of the backward Euler stress with respect to the strain (unsymmetric)."""
+    beta = trial - HARDENING / 1.5 * alpha * h[:, None]
+    size = _equivalent(beta)
+    normal = beta / size[:, None]
+    recall = HARDENING * RECALL * h**2
+    # ddp = gradient . dstrain, multiplied through by dp because the viscous term divides by it and dp may underflow to zero.
+    slope = 3 * SHEAR + HARDENING * h**2 - recall * ((normal * alpha) @ CONTRACTION)
+    gradient = (3 * SHEAR * dp / (dp * slope + DRAG / EXPONENT * (dp / dt) ** (1 / EXPONENT)))[:, None] * normal
+    d_beta = 2 * SHEAR * DEVIATOR + (2 / 3 * recall[:, None] * alpha)[:, :, None] * gradient[:, None, :]
+    d_size = 1.5 * np.einsum("qi,qij->qj", normal * CONTRACTION, d_beta)
+    d_flow = 1.5 / size[:, None, None] * (d_beta - normal[:, :, None] * d_size[:, None, :])
+    flow = 1.5 * normal
+    return flow, ELASTIC - 2 * SHEAR * (flow[:, :, None] * gradient[:, None, :] + dp[:, None, None] * d_flow)
+
+
+def _equivalent(stress: Floats) -> Floats:
+    """Von Mises norm ``sqrt(3/2 s:s)`` of deviators (Q, 6)."""
+    return np.asarray(np.sqrt(1.5 * (stress**2 @ CONTRACTION)))
+
+
+def von_mises(sigma: Floats) -> Floats:
+    """Von Mises stress of stresses (..., 6)."""
+    return _equivalent(sigma - sigma[..., :3].mean(axis=-1, keepdims=True) * IDENTITY)
+
+
+def _temperature(nodes: Floats, parameters: CubeParameters, t: float) -> Floats:
+    hat = t if t <= 1 else 2 - t
+    distance = ((nodes - np.array(parameters.centre)) ** 2).sum(axis=1)
+    return np.asarray(20.0 + parameters.amplitude * np.exp(-parameters.width * distance) * hat)
+
+
+def _external_force(grid: CubeGrid, parameters: CubeParameters, t: float) -> Floats:
+    """Centrifugal body force (consistent, by the 2x2x2 rule) and the pressure on x = 1 (constant on each face cell)."""
+    axis = DENSITY * (parameters.omega * min(t, 1.0)) ** 2
+    body = axis * (grid.at_points(grid.nodes) * [1, 1, 0] - [3.5, -20.0, 0]).reshape(-1, 8, 3)
+    local = np.einsum("gn,egi->eni", grid.shape, body).reshape(-1, 24) * grid.weight
+    force = np.bincount(grid.dofs.ravel(), local.ravel(), minlength=3 * len(grid.nodes))
+    faces = grid.hexahedra[grid.nodes[grid.hexahedra[:, 1], 0] == 1.0][:, [1, 2, 5, 6]]
+    y, z = grid.nodes[faces].mean(axis=1)[:, 1:].T
+    profile = 0.07377945777 * np.exp(2 * y + 2 * z - y**2 - z**2)
+    load = -parameters.pressure * min(t / 0.1, 1.0) * profile * grid.spacing**2 / 4
+    np.add.at(force, 3 * faces, load[:, None])
+    return force
+
+
+def _free_dofs(nodes: Floats) -> NDArray[np.int64]:
+    x, y, z = nodes.T
+    fixed = np.zeros((len(nodes), 3), bool)
+    fixed[:, 0] = x == 0
+    fixed[:, 1] = (x == 0) & (y == 0)
+    fixed[:, 2] = (x == 0) & (y == 1) & (z == 1)
+    return np.flatnonzero(~fixed.ravel())
