@@ -95,7 +95,7 @@ format: $(VENV)/.dev-set
 	@$(BIN)/ruff format .
 
 docs: $(VENV)/.dev-set
-	@$(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "the documentation is in site/index.html"
 
 # The wheel is made from the sdist, as an installer would make it; tests/test_packaging.py compares both with the folders.
