@@ -14,16 +14,7 @@ import pytest
 from tests.import_rules import module_name, sources
 from tests.repository import REPOSITORY
 
-LOADING = {
-    "script": "src",
-    "img": "src",
-    "iframe": "src",
-    "source": "src",
-    "video": "src",
-    "audio": "src",
-    "embed": "src",
-    "object": "data",
-}
+LOADING = {"object": "data"} | dict.fromkeys(("script", "img", "iframe", "source", "video", "audio", "embed"), "src")
 LOADING_LINKS = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
 ELSEWHERE = re.compile(r"(?:https?:)?//")
 STYLE_LOADS = re.compile(r"(?:@import\s+|url\()\s*['\"]?((?:https?:)?//[^'\")\s]+)")
