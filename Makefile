@@ -89,6 +89,7 @@ lint: $(VENV)/.dev-set
 
 types: $(VENV)/.dev-set
 	@$(BIN)/mypy
+	@$(BIN)/mypy --explicit-package-bases tests docs/_hooks
 
 format: $(VENV)/.dev-set
 	@$(BIN)/ruff check --fix .
