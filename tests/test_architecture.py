@@ -38,6 +38,7 @@ def test_every_import_points_the_right_way() -> None:
         ("nwidth.stores.zarr_store", "from nwidth.readers.calculix import FrdReader", "what their protocol says"),
         ("nwidth.stores.zarr_store", "from nwidth.stages import ingest", "what their protocol says"),
         ("nwidth.stages.reduce", "from nwidth.cli.main import app", "who asked"),
+        ("nwidth.models.basis", "from nwidth.stages.pod import reduce_problem", "finished model"),
         ("nwidth.config", "import nwidth.stores.protocol", "configuration is read"),
         ("nwidth.api", "from nwidth.cli import main", "what people touch"),
         ("nwidth.models.model", "import pickle", "no pickle"),
