@@ -116,12 +116,14 @@ def _steps(index: FrdIndex, fields: Sequence[str] | None, path: Path) -> list[di
         for name, block in names.items():
             if name not in step:
                 raise FormatError(
-                    f"{path} has no field {name} at time {at:g}, but has it at time {block.time:g}; leave it out with fields=..., or write it always"
+                    f"{path} has no field {name} at time {at:g}, but has it at time {block.time:g}; "
+                    "leave it out with fields=..., or write it always"
                 )
             if step[name].components != block.components or step[name].layout.count != len(index.nodes):
                 raise FormatError(
-                    f"{path}: field {name} at time {at:g} covers {step[name].layout.count} of {len(index.nodes)} nodes with components "
-                    f"{step[name].components}; every field must cover all nodes: leave it out with fields=..., or drop NSET= from *NODE FILE"
+                    f"{path}: field {name} at time {at:g} covers {step[name].layout.count} of {len(index.nodes)} nodes "
+                    f"with components {step[name].components}; every field must cover all nodes: leave it out with fields=..., "
+                    "or drop NSET= from *NODE FILE"
                 )
     return steps
 
@@ -154,16 +156,22 @@ def _positions(numbers: NDArray[np.int64], wanted: NDArray[np.int64], path: Path
     found = order[places] if len(numbers) else np.zeros(len(wanted), np.int64)
     if len(wanted) and (not len(numbers) or (numbers[found] != wanted).any()):
         missing = int(wanted[np.argmax(numbers[found] != wanted)]) if len(numbers) else int(wanted[0])
-        raise FormatError(f"{path} refers to {what} {missing}, which the mesh does not have; the files are of different runs, or damaged")
+        raise FormatError(
+            f"{path} refers to {what} {missing}, which the mesh does not have; the files are of different runs, or damaged"
+        )
     return found.astype(np.int64)
 
 
-def _stream(path: Path, index: FrdIndex, steps: list[dict[str, ResultBlock]], points: _Points | None) -> Callable[[], Iterator[Fields]]:
+def _stream(
+    path: Path, index: FrdIndex, steps: list[dict[str, ResultBlock]], points: _Points | None
+) -> Callable[[], Iterator[Fields]]:
     def snapshots() -> Iterator[Fields]:
         rows = points.rows() if points else None
         with path.open("rb") as file:
             for step in steps:
-                snapshot: dict[str, NDArray[Any]] = {name: _nodal_values(file, block, index, path) for name, block in step.items()}
+                snapshot: dict[str, NDArray[Any]] = {
+                    name: _nodal_values(file, block, index, path) for name, block in step.items()
+                }
                 if rows is not None:
                     snapshot |= next(rows)
                 yield snapshot
@@ -202,14 +210,18 @@ def _same_times(dat: Path, printed: NDArray[np.float64], times: NDArray[np.float
     for one, other, where in ((times, printed, dat.name), (printed, times, "the .frd beside it")):
         for time in one:
             if not other.size or np.abs(other - time).min() > scale:
-                raise FormatError(f"{dat}: time {time:g} is missing in {where}; print both at the same TIME POINTS, or complete the file")
+                raise FormatError(
+                    f"{dat}: time {time:g} is missing in {where}; print both at the same TIME POINTS, or complete the file"
+                )
     if len(printed) != len(times):
         raise FormatError(f"{dat} has {len(printed)} times, the .frd beside it {len(times)}; they are of different runs")
     for name in dict.fromkeys(table.name for table in tables):
         have = {table.time for table in tables if table.name == name}
         missing = [time for time in printed if time not in have]
         if missing:
-            raise FormatError(f"{dat} has no table {name} at time {missing[0]:g}; leave {name} out with fields=..., or print it always")
+            raise FormatError(
+                f"{dat} has no table {name} at time {missing[0]:g}; leave {name} out with fields=..., or print it always"
+            )
 
 
 def _joined(group: list[tuple[Table, NDArray[np.float64]]], dat: Path) -> dict[str, NDArray[np.float64]]:
@@ -227,7 +239,9 @@ def _layout(group: list[tuple[Table, NDArray[np.float64]]], dat: Path) -> tuple[
     joined = _joined(group, dat)
     keys = next(iter(joined.values()))[:, :2].astype(np.int64)
     if len(np.unique(keys, axis=0)) != len(keys):
-        raise FormatError(f"{dat} prints some integration points twice at time {group[0][0].time:g}; make its element sets disjoint")
+        raise FormatError(
+            f"{dat} prints some integration points twice at time {group[0][0].time:g}; make its element sets disjoint"
+        )
     return keys, {name: rows.shape[1] - 2 for name, rows in joined.items()}
 
 
@@ -249,8 +263,8 @@ def _point_values(
         n_values = spec.shape[1] if len(spec.shape) == 2 else 1
         if rows.shape != (len(keys), 2 + n_values) or (rows[:, :2] != keys).any():
             raise FormatError(
-                f"{dat}: table {name} at time {group[0][0].time:g} has {len(rows)} rows of other integration points than the first table's "
-                f"{len(keys)}; the file is truncated, or fields are printed for different sets: leave {name} out with fields=..."
+                f"{dat}: table {name} at time {group[0][0].time:g} has {len(rows)} rows of other integration points "
+                f"than the first table's {len(keys)}; the file is truncated, or fields are printed for different sets: leave {name} out with fields=..."
             )
         values[name] = rows[:, 2] if n_values == 1 else rows[:, 2:]
     return values

@@ -5,7 +5,8 @@
              1   1  1.762340E-01 -2.196990E-02  8.903420E+00 -3.686264E-02 -3.494357E-02  9.295175E-03
 
 Tables are found in one pass over the text, and read again in the same order, one time at a time: a compressed file is
-only ever read forwards, and one time's tables are all that is held. Tables of nodes and totals are not fields, and are passed over.
+only ever read forwards, and one time's tables are all that is held. Tables of nodes and totals are not fields, and are
+passed over.
 """
 
 from __future__ import annotations
@@ -75,10 +76,9 @@ def index_dat(path: Path) -> tuple[Table, ...]:
     end = 0
     for place, text, last in _pieces(path):
         end = place + len(text)
-        for found in _ANY_HEADER.finditer(text):
-            # A header that the piece may have cut in two is found whole in the next one, which begins with the overlap.
-            if last or found.end() < len(text) - 1:
-                headers.append((place + found.start(), place + found.end(), _HEADER.match(found.group())))
+        # A header that the piece may have cut in two is found whole in the next one, which begins with the overlap.
+        whole = (found for found in _ANY_HEADER.finditer(text) if last or found.end() < len(text) - 1)
+        headers += [(place + found.start(), place + found.end(), _HEADER.match(found.group())) for found in whole]
     headers = sorted({start: (start, stop, match) for start, stop, match in headers}.values(), key=lambda header: header[0])
     stops = [start for start, _, _ in headers[1:]] + [end]
     return tuple(_table(match, begin, stop, path) for (_, begin, match), stop in zip(headers, stops, strict=True) if match)
@@ -133,10 +133,10 @@ def _rows(file: BinaryIO, table: Table, path: Path) -> NDArray[np.float64]:
     first_line = text.lstrip(b"\r\n").split(b"\n", 1)[0]
     width = len(first_line.split())
     values = _numbers(text, table, path)
-    if width < 3 or values.size % width or text.rstrip(b" \r") [-1:] != b"\n":
+    if width < 3 or values.size % width or text.rstrip(b" \r")[-1:] != b"\n":
         raise FormatError(
-            f"{path} is truncated in table {table.name} at time {table.time:g}: {values.size} numbers do not fill rows of {max(width, 3)}; "
-            "copy it again or let the solver finish"
+            f"{path} is truncated in table {table.name} at time {table.time:g}: {values.size} numbers "
+            f"do not fill rows of {max(width, 3)}; copy it again or let the solver finish"
         )
     return values.reshape(-1, width)
 

@@ -29,7 +29,7 @@ LONGEST_HEADER_LINE = 512
 ELEMENTS_AT_ONCE = 65_536
 VALUE_WIDTH = 12
 VALUES_PER_LINE = 6
-BINARY_FLOATS = {2: np.dtype("<f4"), 3: np.dtype("<f8")}
+BINARY_FLOATS: dict[int, np.dtype[Any]] = {2: np.dtype("<f4"), 3: np.dtype("<f8")}
 NODE_WIDTHS = {0: 5, 1: 10}
 
 # frd element type -> (VTK cell type, number of nodes, VTK position -> frd position). Quadratic bricks and wedges list their
@@ -157,14 +157,18 @@ class _Indexer:
         elif key == "  100C":
             self._result(line)
         elif not line.startswith((" -3", "    1")) and line.strip():
-            raise FormatError(f"{self.path} has an unknown block {line[:20]!r} at byte {self.file.tell()}; it is damaged or not a .frd file")
+            raise FormatError(
+                f"{self.path} has an unknown block {line[:20]!r} at byte {self.file.tell()}; it is damaged or not a .frd file"
+            )
 
     def _result(self, header: str) -> None:
         time = _float_field(header, 12, 24, self.path)
         count, step = int_field(header, 24, 36, self.path), int_field(header, 58, 63, self.path)
         name_line = self._line("a field name")
         if not name_line.startswith(" -4"):
-            raise FormatError(f"{self.path} has a result header without a field name at byte {self.file.tell()}; the file is damaged")
+            raise FormatError(
+                f"{self.path} has a result header without a field name at byte {self.file.tell()}; the file is damaged"
+            )
         name = name_line[5:13].strip()
         lines = [self._line(f"the components of {name}") for _ in range(int_field(name_line, 13, 18, self.path))]
         # IEXIST = 1 marks a component that the viewer computes (ALL, the magnitude): it is named but not stored.
@@ -181,8 +185,8 @@ class _Indexer:
         layout = RecordLayout(self.file.tell(), count, n_values, BINARY_FLOATS.get(kind), NODE_WIDTHS.get(kind, 0), newline)
         if count < 0 or layout.stop > self.size:
             raise FormatError(
-                f"{self.path} is truncated: the block {header[:36].strip()!r} needs {layout.stop} bytes, the file has {self.size}; "
-                "copy it again or let the solver finish"
+                f"{self.path} is truncated: the block {header[:36].strip()!r} needs {layout.stop} bytes, "
+                f"the file has {self.size}; copy it again or let the solver finish"
             )
         return layout
 
@@ -194,7 +198,10 @@ class _Indexer:
     def _line(self, what: str) -> str:
         line = self.file.readline(LONGEST_HEADER_LINE)
         if not line:
-            raise FormatError(f"{self.path} is truncated: it ends before {what}, without the end mark 9999; copy it again or let the solver finish")
+            raise FormatError(
+                f"{self.path} is truncated: it ends before {what}, without the end mark 9999; "
+                "copy it again or let the solver finish"
+            )
         if not line.endswith(b"\n") and len(line) == LONGEST_HEADER_LINE:
             raise FormatError(f"{self.path} is damaged before byte {self.file.tell()}: expected {what}, found no line")
         return line.decode("latin-1").removesuffix("\n")
@@ -237,7 +244,9 @@ def _ascii_records(raw: bytes, layout: RecordLayout, path: Path) -> tuple[NDArra
     ends = np.cumsum(layout.line_widths)
     if not (table[:, ends - 1] == ord("\n")).all():
         bad = int(np.argmin((table[:, ends - 1] == ord("\n")).all(axis=1)))
-        raise FormatError(f"{path} has lines of uneven width near byte {layout.start + bad * layout.record_bytes}; it is damaged or was edited")
+        raise FormatError(
+            f"{path} has lines of uneven width near byte {layout.start + bad * layout.record_bytes}; it is damaged or was edited"
+        )
     begin = 3 + layout.node_width
     nodes = _column(table, 3, layout.node_width, np.int64, path)
     values = np.empty((layout.count, layout.n_values))
