@@ -39,7 +39,7 @@ def run(*command: str, folder: Path) -> None:
 def modules() -> set[str]:
     """Every file of the two packages, by its path inside `graphs/` or `pipeline/`: what a wheel must hold."""
     roots = [REPOSITORY / root / package for root, package in PACKAGES.items()]
-    # As they lie on the disk, not as git lists them: a module that .gitignore swallows is missing from wheels, and git does not tell.
+    # As they lie on the disk, not as git lists them: a module that .gitignore swallows is missing from the wheel in silence.
     files = [path for path in list_own_files() if any(path.is_relative_to(root) for root in roots)]
     return {path.relative_to(REPOSITORY).as_posix().partition("/")[2] for path in files}
 
