@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.asserts import assert_orthonormal, assert_same_subspace, assert_spectrum_close, backward_error, largest_sine
 from tests.oracles import elastoviscoplastic as cube
+from tests.oracles.cube_grid import CubeGrid
 from tests.oracles.mass import MASS_CELLS, skfem_mass, small_mesh
 from tests.oracles.pod import dense_pod, matrix_with_spectrum, projection_errors, smallest_rank
 from tests.strategies import SnapshotCase, chunkings, snapshot_cases, splits
@@ -77,7 +78,7 @@ def test_cube_loads_and_temperatures(run: cube.CubeRecords) -> None:
     """Total force and the temperature range at nodes and integration points are those of the loads as written."""
     for value, text in zip(run.force[10].reshape(-1, 3).sum(axis=0), ("-37.22562", "46.12500", "0.00000"), strict=True):
         assert_printed(float(value), text)
-    at_points = cube.CubeGrid().at_points(run.temperature[5])
+    at_points = CubeGrid().at_points(run.temperature[5])
     assert run.temperature.max() == pytest.approx(400.0, rel=1e-15)
     assert_printed(float(at_points.min()), "49.30")
     assert_printed(float(at_points.max()), "375.22")
@@ -85,8 +86,8 @@ def test_cube_loads_and_temperatures(run: cube.CubeRecords) -> None:
 
 def test_cube_is_in_equilibrium(run: cube.CubeRecords) -> None:
     """Stress and force belong together: the residual on free unknowns is below the Newton tolerance at every step."""
-    grid = cube.CubeGrid()
-    free = cube._free_dofs(grid.nodes)
+    grid = CubeGrid()
+    free = cube.free_dofs(grid.nodes)
     assert len(run.u[0]) - len(free) == 57
     for step in range(1, 11):
         residual = (run.force[step] - grid.forces(run.sigma[step]))[free]
@@ -112,7 +113,7 @@ def test_cube_tangent_is_the_derivative_of_the_stress() -> None:
 
 def test_cube_operators_are_exact_on_simple_fields(run: cube.CubeRecords) -> None:
     """Volume by the weights and by the mass matrix, and the strain of a linear displacement, are exact."""
-    grid = cube.CubeGrid()
+    grid = CubeGrid()
     gradient = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
     strain = grid.strains((grid.nodes @ gradient.T).ravel())
     np.testing.assert_allclose(strain, np.tile([1, 5, 9, 6, 14, 10], (len(strain), 1)), atol=1e-12)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+
 from nwidth.mesh import Mesh, mesh_from_cells
 
 Floats = NDArray[np.float64]
