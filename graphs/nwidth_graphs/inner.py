@@ -109,6 +109,7 @@ class Interface:
 
     @property
     def n_rows(self) -> int:
+        """Rows of the stacked interface."""
         return self.patch.n_nodes * self.patch.components
 
     def pick(self, panel: int, block: Array) -> Array | None:

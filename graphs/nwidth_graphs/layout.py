@@ -27,10 +27,12 @@ class Panel:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Extent of the box in each space dimension."""
         return tuple(part.stop - part.start for part in self.selection)
 
     @property
     def rows(self) -> int:
+        """Rows of the block: the product of the extents."""
         return math.prod(self.shape)
 
 

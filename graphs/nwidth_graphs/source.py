@@ -48,10 +48,12 @@ class FieldSource:
 
     @property
     def rows(self) -> int:
+        """Degrees of freedom, n."""
         return sum(panel.rows for panel in self.panels)
 
     @property
     def largest_panel(self) -> int:
+        """Rows of the largest block."""
         return max(panel.rows for panel in self.panels)
 
 

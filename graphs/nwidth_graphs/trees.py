@@ -16,14 +16,15 @@ layers and are never fused by Dask, so leaf annotations (a GPU, say) are kept by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 # 8 keeps a merge small (8 factors at once) and the tree flat: 10 000 blocks are 5 levels and 14 % more tasks.
 FAN_IN = 8
-Key = Hashable
+Key = Any
+"""A Dask key: (name, index)."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,13 @@ def _leaf_layer(tree: Tree, name: str, references: Mapping[str, Any]) -> tuple[d
 
 def _array_leaves(tree: Tree, name: str) -> tuple[dict[Key, Any], list[Key]]:
     """Leaves over a Dask array: `map_blocks` lets Dask fuse each with whatever makes its block (a store's read, say)."""
-    import dask
     import numpy as np
+    from dask.base import optimize
     from dask.core import flatten
 
     leaf = partial(_leaf_on_block, leaf=partial(tree.leaf, **tree.shared), blocks=tuple(tree.blocks))
     results = tree.array.map_blocks(leaf, name=name, dtype=object, meta=np.empty((0,) * tree.array.ndim, dtype=object))
-    (fused,) = dask.optimize(results)
+    (fused,) = optimize(results)
     return dict(fused.__dask_graph__()), list(flatten(fused.__dask_keys__()))
 
 

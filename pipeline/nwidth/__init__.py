@@ -1,1 +1,44 @@
-"""nwidth: certified model reduction of simulation snapshots larger than memory."""
+"""nwidth: certified model reduction of simulation snapshots larger than memory.
+
+>>> import nwidth as nw
+>>> snapshots = nw.open_snapshots("blade.icechunk")["displacement"]  # doctest: +SKIP
+>>> basis = nw.pod(snapshots, rtol=1e-4, inner_product="mass")  # doctest: +SKIP
+
+Names are imported when they are first used, so that ``import nwidth`` and ``nwidth --help`` stay light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Basis": "nwidth.models.basis",
+    "Certificate": "nwidth.models.certificate",
+    "ingest": "nwidth.stages.ingest",
+    "load_study": "nwidth.config",
+    "open_model": "nwidth.models.model",
+    "open_snapshots": "nwidth.stores",
+    "open_store": "nwidth.stores",
+    "plan": "nwidth.runs",
+    "pod": "nwidth.api",
+    "run": "nwidth.runs",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from nwidth.api import pod as pod
+    from nwidth.config import load_study as load_study
+    from nwidth.models.basis import Basis as Basis
+    from nwidth.models.certificate import Certificate as Certificate
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nwidth' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

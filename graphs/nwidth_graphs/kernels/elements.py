@@ -68,8 +68,9 @@ def _wedge(degree: int) -> Callable[[int], list[tuple[int, ...]]]:
     """Triangle times segment; the quadratic wedge with 15 nodes is its serendipity form."""
     if degree == 1:
         return lambda _: [(i, j, k) for i, j in _full(1)(2) for k in range(2)]
-    linear_in_plane = [(i, j, 2) for i, j in _full(1)(2)]
-    return lambda _: [(i, j, k) for i, j in _full(2)(2) for k in range(2)] + linear_in_plane
+    powers: list[tuple[int, ...]] = [(i, j, k) for i, j in _full(2)(2) for k in range(2)]
+    powers += [(i, j, 2) for i, j in _full(1)(2)]
+    return lambda _: powers
 
 
 def _gauss_box(dim: int, points: int) -> tuple[Floats, Floats]:

@@ -47,6 +47,7 @@ class ElementPatch:
 
     @property
     def n_nodes(self) -> int:
+        """Nodes of the block."""
         return len(self.points)
 
     @cached_property
@@ -72,6 +73,7 @@ class ElementPatch:
 
     @property
     def whitened_rows(self) -> int:
+        """Rows that `whitened_panels` yields in all."""
         return sum(cells.size for cells in self.cells.values()) * self.components
 
 

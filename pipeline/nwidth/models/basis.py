@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,8 +74,6 @@ class Basis:
     snapshot_scaling: str = "none"
     truncation: str = ""
     """What decided the rank, in words."""
-    weights_by_field: Mapping[str, Any] = field(default_factory=dict)
-    """Field -> diagonal weights, where the inner product is diagonal and the basis is to project new fields."""
 
     @property
     def rank(self) -> int:

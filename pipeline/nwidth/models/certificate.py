@@ -1,7 +1,7 @@
 """What a basis promises, measured: the certificate that every basis carries.
 
     e_j = || s_j - Phi Phi^T W s_j ||_W / || s_j ||_W           for every snapshot j, measured in the lifting pass
-    e   = sqrt( sum_j d_j^2 ||s_j - Phi Phi^T W s_j||^2 / sum_j d_j^2 ||s_j||^2 )      the Frobenius aggregate, the rtol of the request
+    e   = sqrt( sum_j d_j^2 ||s_j - Phi Phi^T W s_j||^2 / sum_j d_j^2 ||s_j||^2 )      Frobenius: what the request's rtol bounds
     defect = max | Phi^T W Phi - I |
 
 with d the snapshot scaling (1 unless asked otherwise) and s_j centred where the basis is.

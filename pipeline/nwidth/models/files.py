@@ -11,7 +11,6 @@
       bases/<basis>/snapshot_norms        (snapshot,)
       bases/<basis>/<field>/modes         (mode, *space[, component]) float64
       bases/<basis>/<field>/mean          (*space[, component]), where the basis is centred
-      bases/<basis>/<field>/weights       (*space), where the inner product is diagonal
 
 Modes are written by the workers that make them (`ModesWriter`), panel by panel; a panel never shares a chunk with another.
 The manifest is written last, so a folder without one is not a model. Nothing is ever pickled.
@@ -36,6 +35,7 @@ from nwidth.models.certificate import MAX_DEFECT, Certificate
 
 if TYPE_CHECKING:
     import xarray as xr
+
     from nwidth_graphs.layout import Panel
 
 MODEL_SCHEMA = 1
@@ -118,7 +118,6 @@ def write_basis(
     spectrum: Spectrum,
     coefficients: NDArray[np.float64],
     certificate: Certificate | None,
-    weights: Mapping[str, tuple[NDArray[np.float64], tuple[str, ...]]],
 ) -> None:
     """Write the small arrays of a basis whose modes are in place.
 
@@ -135,8 +134,6 @@ def write_basis(
     write_array(group, "coefficients", coefficients, ("mode", "snapshot"))
     write_array(group, "relative_errors", certificate.relative_errors, ("snapshot",))
     write_array(group, "snapshot_norms", certificate.snapshot_norms, ("snapshot",))
-    for field, (values, dims) in weights.items():
-        write_array(group[field], "weights", values, dims)
 
 
 def checked(name: str, certificate: Certificate | None) -> Certificate:
@@ -147,8 +144,8 @@ def checked(name: str, certificate: Certificate | None) -> Certificate:
         raise CertificateError(f"basis {name!r} has a certificate with non-finite errors and is not written; look at its input")
     if not certificate.orthogonality_defect <= MAX_DEFECT:
         raise CertificateError(
-            f"basis {name!r} has an orthogonality defect of {certificate.orthogonality_defect:.1e} (limit {MAX_DEFECT:.0e}) and is "
-            f'not written; ask for a lower rank, or for route = "tsqr"'
+            f"basis {name!r} has an orthogonality defect of {certificate.orthogonality_defect:.1e} (limit {MAX_DEFECT:.0e}) and "
+            f'is not written; ask for a lower rank, or for route = "tsqr"'
         )
     return certificate
 
@@ -220,7 +217,9 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         raise StoreError(f"{path} is not a model: it has no {MANIFEST}; give the folder that `nwidth run` printed")
     manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if manifest.get("nwidth_model", 0) > MODEL_SCHEMA:
-        raise LayoutError(f"{path} has model schema {manifest['nwidth_model']}, newer than this nwidth's {MODEL_SCHEMA}; upgrade nwidth")
+        raise LayoutError(
+            f"{path} has model schema {manifest['nwidth_model']}, newer than this nwidth's {MODEL_SCHEMA}; upgrade nwidth"
+        )
     return manifest
 
 
@@ -232,7 +231,7 @@ def read_mesh(path: str | Path) -> Mesh | None:
         return None
     group = zarr.open_group(str(Path(path) / "mesh"), mode="r")
     arrays = {name: np.asarray(group[name]) for name in ("points", "connectivity", "offsets", "cell_types")}
-    return Mesh(**arrays, length_unit=str(group.attrs.get("length_unit", "")))  # type: ignore[arg-type]
+    return Mesh(**arrays, length_unit=str(group.attrs.get("length_unit", "")))
 
 
 def read_basis(path: str | Path, name: str) -> Basis:
@@ -243,7 +242,6 @@ def read_basis(path: str | Path, name: str) -> Basis:
     StoreError
         The model has no basis of that name.
     """
-    import xarray as xr
 
     model, manifest = Path(path), read_manifest(path)
     if name not in manifest["bases"]:
@@ -252,8 +250,10 @@ def read_basis(path: str | Path, name: str) -> Basis:
     small = _open(model, f"bases/{name}")
     coordinates = _open(model, "snapshots")
     fields = {field: _open(model, f"bases/{name}/{field}") for field in entry["fields"]}
-    coefficients: xr.DataArray = small["coefficients"].load().assign_coords(
-        {key: ("snapshot", value.values, value.attrs) for key, value in coordinates.variables.items()}
+    coefficients: xr.DataArray = (
+        small["coefficients"]
+        .load()
+        .assign_coords({key: ("snapshot", value.values, value.attrs) for key, value in coordinates.variables.items()})
     )
     return Basis(
         name=name,
@@ -274,7 +274,6 @@ def read_basis(path: str | Path, name: str) -> Basis:
         field_scaling=entry["field_scaling"],
         snapshot_scaling=entry["snapshot_scaling"],
         truncation=entry["truncation"],
-        weights_by_field={field: data["weights"].values for field, data in fields.items() if "weights" in data},
     )
 
 

@@ -1,0 +1,130 @@
+"""What a pass will cost, before it runs: bytes, flops, tasks and the peak memory of a worker. Pure arithmetic.
+
+    peak of a worker = process + threads x (block + decoding + modes + scratch) + merges
+
+Every constant is a measured one with its reason; the predictions are upper bounds, and every run prints them beside what it
+measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nwidth_graphs.kernels.panels import PANEL_ROWS
+from nwidth_graphs.reduction import FLOAT, GRAM, Reduction
+from nwidth_graphs.source import FieldSource
+from nwidth_graphs.trees import FAN_IN, tree_tasks
+
+MIB = 2**20
+# A worker with distributed, zarr, icechunk, numpy and OpenBLAS imported and its first connection made.
+PROCESS_BYTES = 260 * MIB
+# Blocks beyond this size win nothing: reading and arithmetic are amortised, and a lost task would lose more.
+TARGET_BLOCK_BYTES = 64 * MIB
+MIN_BLOCK_BYTES = 4 * MIB
+# A small field is cut into about this many blocks, so that a few workers share it. It is not the number of workers: the cut,
+# and with it the bits of the result, must not depend on who computes.
+BLOCKS_OF_A_SMALL_FIELD = 16
+
+
+class BudgetError(MemoryError):
+    """What was asked does not fit the memory of a worker; the text says what would."""
+
+
+@dataclass(frozen=True)
+class PassCost:
+    """The cost of one pass over the data."""
+
+    name: str
+    reads: int
+    bytes_to_read: int
+    """Bytes as the store holds them (compressed), where that is known; logical bytes otherwise."""
+    flops: float
+    tasks: int
+    peak_bytes: int
+    """Of one worker process."""
+
+
+def block_bytes_for(field_bytes: int) -> int:
+    """Size of the blocks that a field is cut into, memory permitting."""
+    return max(MIN_BLOCK_BYTES, min(TARGET_BLOCK_BYTES, field_bytes // BLOCKS_OF_A_SMALL_FIELD))
+
+
+def max_rows(
+    snapshots: int, itemsize: int, rank_bound: int, memory: int, threads: int, decode_bytes: int, reduction: Reduction
+) -> int:
+    """Rows of a block that fit one thread of a worker with `memory` bytes, in both passes; not positive where nothing fits."""
+    fixed = PROCESS_BYTES + merge_bytes(snapshots, rank_bound)
+    per_thread = (memory - fixed) // threads - decode_bytes - scratch_bytes(reduction, snapshots, rank_bound)
+    return per_thread // row_bytes(snapshots, itemsize, rank_bound)
+
+
+def row_bytes(snapshots: int, itemsize: int, rank_bound: int) -> int:
+    """Bytes that one row of a block costs: its values, its row of the modes (once as made, once as written), its weight."""
+    return snapshots * itemsize + 2 * FLOAT * rank_bound + 2 * FLOAT
+
+
+def scratch_bytes(reduction: Reduction, snapshots: int, rank_bound: int) -> int:
+    """Bytes of a leaf beyond its block, the larger of the two passes."""
+    lift = FLOAT * (4 * PANEL_ROWS * snapshots + 3 * PANEL_ROWS * rank_bound + 4 * rank_bound * snapshots)
+    return max(reduction.scratch_bytes(snapshots), lift)
+
+
+def merge_bytes(snapshots: int, rank_bound: int) -> int:
+    """Bytes of one merge at work: its operands and the result, with a copy of each in transit."""
+    return 2 * (FAN_IN + 2) * FLOAT * max(snapshots * snapshots, rank_bound * (snapshots + rank_bound))
+
+
+def factor_cost(
+    sources: Sequence[FieldSource], reduction: Reduction, *, stored_bytes: int, decode_bytes: int, threads: int, rank_bound: int
+) -> PassCost:
+    """The first pass."""
+    flops = sum(reduction.flops(_work_rows(source, reduction), source.snapshots) for source in sources)
+    return PassCost(
+        name="factor",
+        reads=1,
+        bytes_to_read=stored_bytes,
+        flops=flops,
+        tasks=sum(tree_tasks(len(source.panels)) for source in sources),
+        peak_bytes=peak_bytes(sources, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
+    )
+
+
+def lift_cost(sources: Sequence[FieldSource], *, stored_bytes: int, decode_bytes: int, threads: int, rank_bound: int) -> PassCost:
+    """The second pass: modes, residual and coefficients are three products of n m N multiply-adds each."""
+    return PassCost(
+        name="lift",
+        reads=1,
+        bytes_to_read=stored_bytes,
+        flops=sum(6.0 * source.rows * source.snapshots * rank_bound for source in sources),
+        tasks=sum(tree_tasks(len(source.panels)) for source in sources),
+        peak_bytes=peak_bytes(sources, GRAM, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
+    )
+
+
+def peak_bytes(sources: Sequence[FieldSource], reduction: Reduction, *, decode_bytes: int, threads: int, rank_bound: int) -> int:
+    """Upper bound of the resident size of a worker in either pass."""
+    snapshots = sources[0].snapshots
+    block = max(
+        source.largest_panel * row_bytes(snapshots, source.itemsize, rank_bound) + _inner_bytes(source) for source in sources
+    )
+    leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound)
+    return (
+        PROCESS_BYTES + threads * leaf + merge_bytes(snapshots, rank_bound) + sum(interface_bytes(source) for source in sources)
+    )
+
+
+def interface_bytes(source: FieldSource) -> int:
+    """Bytes of the interface rows that travel up the tree, stacked once at the root."""
+    return 0 if source.interface is None else 2 * source.interface.n_rows * source.snapshots * FLOAT
+
+
+def _inner_bytes(source: FieldSource) -> int:
+    """A mass product visits 64 columns of a block at a time, in three float64 temporaries, beside its sparse matrix."""
+    if source.interface is None:
+        return 0
+    return source.largest_panel * FLOAT * (3 * 64 + 60)
+
+
+def _work_rows(source: FieldSource, reduction: Reduction) -> int:
+    return source.rows

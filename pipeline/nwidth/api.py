@@ -1,0 +1,203 @@
+"""The reductions as Python functions: xarray objects in, xarray objects out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nwidth.config import ReduceSection, parse_bytes
+from nwidth.errors import ConfigError
+from nwidth.models.basis import Basis
+from nwidth.problems import COMPONENT, Memory, inner_product_of, problem_from_arrays
+from nwidth.stages.pod import BasisParts, reduce_problem
+from nwidth.stages.sinks import MemorySink
+from nwidth.workers import Executor, Progress, ThreadExecutor, executor_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from nwidth.mesh import Mesh
+
+Snapshots = Any
+"""A DataArray, a Dataset, or an array of shape (snapshot, *space)."""
+
+
+def pod(
+    snapshots: Snapshots,
+    *,
+    rtol: float | None = None,
+    rank: int | None = None,
+    inner_product: Any = "identity",
+    centre: bool = False,
+    snapshot_scaling: Literal["none", "unit"] = "none",
+    field_scaling: Literal["unit", "none"] | Mapping[str, float] = "unit",
+    route: Literal["auto", "gram", "tsqr"] = "auto",
+    beyond_floor: bool = False,
+    snapshot_dim: str = "snapshot",
+    mesh: Mesh | None = None,
+    memory: str | int = "2 GiB",
+    client: Any = None,
+    progress: Progress | None = None,
+) -> Basis:
+    """Proper orthogonal decomposition: the subspace of dimension N that is closest to the snapshots.
+
+    Minimises ``sum_j ||s_j - Phi Phi^T W s_j||_W^2`` over ``Phi^T W Phi = I``, with N the smallest rank for which the relative
+    projection error ``sqrt(sum_{i>N} s_i^2 / sum_i s_i^2)`` is at most `rtol`, and at most `rank`.
+
+    Parameters
+    ----------
+    snapshots : xarray.DataArray, xarray.Dataset or array
+        Shape (snapshot, *space[, component]); the fields of a Dataset are reduced jointly. Dask arrays are reduced block by
+        block, without loading them.
+    rtol, rank
+        Relative projection error (Frobenius over all snapshots), largest number of modes, or both; ``rtol = 1e-4`` if neither.
+    inner_product : str or array
+        ``"identity"``, ``"mass"`` (needs `mesh`), or diagonal weights over the space dimensions (not the component).
+    centre
+        Remove the mean over the snapshots; it is removed block by block, where nothing cancels.
+    snapshot_scaling
+        ``"unit"`` gives every snapshot the same weight.
+    field_scaling
+        Scaling of the fields of a Dataset: ``"unit"`` gives every field the same Frobenius norm.
+    route
+        ``"gram"`` (fastest, floor at 1.5e-8 s_1), ``"tsqr"`` (no such floor), or ``"auto"``.
+    beyond_floor
+        Return modes below the trustworthy floor, too.
+    snapshot_dim
+        Name of the dimension that counts snapshots; the first dimension where there is none of that name.
+    memory
+        What one worker (or this process) may use; blocks are sized for it.
+    client : distributed.Client, optional
+        Where Dask arrays are computed; threads of this process by default.
+
+    Returns
+    -------
+    Basis
+        ``.modes`` (mode, *space), ``.singular_values``, ``.coefficients`` (mode, snapshot), ``.certificate``, ``.spectrum``.
+
+    Raises
+    ------
+    ConfigError
+        Contradictory options, or weights that do not fit.
+    FieldError
+        NaN, infinite or all-zero fields; the text names the place.
+    PlanError
+        A block does not fit the memory.
+
+    Notes
+    -----
+    Two reads of the data (three where the Gram floor bites under ``route="auto"``). Method of snapshots: Sirovich 1987; TSQR:
+    Demmel, Grigori, Hoemmen and Langou 2012.
+
+    Examples
+    --------
+    >>> import numpy as np, nwidth as nw
+    >>> x = np.linspace(0, 1, 1000)
+    >>> basis = nw.pod(np.array([np.sin(x * k) for k in range(1, 9)]), rtol=1e-3)
+    >>> basis.rank, bool(basis.certificate.frobenius_error < 1e-3)
+    (5, True)
+    """
+    fields = _as_fields(snapshots, snapshot_dim)
+    weights, name = (None, inner_product) if isinstance(inner_product, str) else (inner_product, "identity")
+    options: dict[str, Any] = {"rtol": rtol, "rank": rank}
+    request = _request(
+        basis="joint",
+        inner_product=name,
+        centre=centre,
+        snapshot_scaling=snapshot_scaling,
+        field_scaling=field_scaling if isinstance(field_scaling, str) else dict(field_scaling),
+        route=route,
+        beyond_floor=beyond_floor,
+        **{key: value for key, value in options.items() if value is not None},
+    )
+    budget = Memory(parse_bytes(memory))
+    with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
+        problem = problem_from_arrays(fields, request, budget, weights=weights, mesh=mesh, scratch=Path(scratch))
+        sink = MemorySink()
+        with _executor(fields, client) as executor:
+            result = reduce_problem(problem, request, executor, sink, progress=progress)
+    label = "weights" if weights is not None else None
+    return _basis(result.bases[0], fields, sink, request, label)
+
+
+def _request(**options: Any) -> ReduceSection:
+    from pydantic import ValidationError
+
+    try:
+        return ReduceSection(**options)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise ConfigError(f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}") from None
+
+
+def _as_fields(snapshots: Snapshots, snapshot_dim: str) -> dict[str, xr.DataArray]:
+    import xarray as xr
+
+    if isinstance(snapshots, xr.Dataset):
+        named = {str(name): array for name, array in snapshots.data_vars.items()}
+        if not named:
+            raise ConfigError("the dataset has no fields; select some variables that have a snapshot dimension")
+    elif isinstance(snapshots, xr.DataArray):
+        named = {str(snapshots.name or "field"): snapshots}
+    else:
+        values = snapshots if hasattr(snapshots, "dask") else np.asarray(snapshots)
+        dims = ("snapshot", *(f"dim_{axis}" for axis in range(1, values.ndim)))
+        named = {"field": xr.DataArray(values, dims=dims[: values.ndim], name="field")}
+    return {name: _snapshot_first(name, array, snapshot_dim) for name, array in named.items()}
+
+
+def _snapshot_first(name: str, array: xr.DataArray, snapshot_dim: str) -> xr.DataArray:
+    if array.ndim == 0:
+        raise ConfigError(f"field {name!r} is a single value; a field has snapshots and at least one space dimension")
+    dim = snapshot_dim if snapshot_dim in array.dims else str(array.dims[0])
+    last = [COMPONENT] if COMPONENT in array.dims else []
+    space = [d for d in array.dims if d != dim and d not in last]
+    return array.transpose(dim, *space, *last)
+
+
+@contextmanager
+def _executor(fields: Mapping[str, xr.DataArray], client: Any) -> Iterator[Executor]:
+    # Arrays in this process's memory are reduced here: sending them to workers would cost more than reducing them.
+    if client is not None and all(array.chunks is not None for array in fields.values()):
+        yield executor_of(client)
+    else:
+        yield ThreadExecutor(len(os.sched_getaffinity(0)))
+
+
+def _basis(
+    parts: BasisParts, fields: Mapping[str, xr.DataArray], sink: MemorySink, request: ReduceSection, weights_label: str | None
+) -> Basis:
+    import xarray as xr
+
+    first = next(iter(fields.values()))
+    dim = str(first.dims[0])
+    along = {str(name): coord for name, coord in first.coords.items() if coord.dims == (dim,)}
+    return Basis(
+        name=parts.name,
+        spectrum=parts.spectrum,
+        certificate=parts.certificate,
+        modes_by_field={name: _like_space(array, sink.modes[name], "mode") for name, array in fields.items()},
+        mean_by_field={name: _like_space(array, sink.means[name], None) for name, array in fields.items()}
+        if request.centre
+        else {},
+        coefficients=xr.DataArray(parts.coefficients, dims=("mode", dim), coords=along, name="coefficients"),
+        inner_products={name: weights_label or inner_product_of(name, request) for name in fields},
+        field_scaling=parts.field_scaling,
+        snapshot_scaling=request.snapshot_scaling,
+        truncation=parts.truncation,
+    )
+
+
+def _like_space(array: xr.DataArray, values: Any, lead: str | None) -> xr.DataArray:
+    import xarray as xr
+
+    space = array.dims[1:]
+    coords = {name: coord for name, coord in array.coords.items() if array.dims[0] not in coord.dims}
+    return xr.DataArray(values, dims=(lead, *space) if lead else space, coords=coords, name=array.name, attrs=array.attrs)

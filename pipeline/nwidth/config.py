@@ -1,0 +1,187 @@
+"""The study file: TOML in, checked records out. An unknown key is refused with the nearest name.
+
+[study]
+name = "blade"
+store = "blade.icechunk"          # relative paths start at the study file's folder
+output = "runs"
+
+[reduce]
+fields = ["displacement"]         # default: every field of the store
+basis = "joint"                   # one basis for all fields, or "each"
+rtol = 1e-4                       # relative projection error, Frobenius over all snapshots
+inner_product = "mass"
+
+[workers]
+count = 2
+memory = "1 GiB"
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from nwidth.errors import ConfigError
+
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+
+
+def parse_bytes(text: str | float) -> int:
+    """``"1.5 GiB"`` -> 1610612736; plain numbers are bytes.
+
+    Raises
+    ------
+    ValueError
+        The text is not a positive number with one of the units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?)\s*([a-zA-Z]*)\s*", str(text))
+    if match is None or match[2].lower() not in _UNITS or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not an amount of memory; write for example 2 GiB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+
+
+class Section(BaseModel):
+    """A table of the study file: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudySection(Section):
+    """``[study]``: what is reduced, and where results go."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the folder of results")]
+    store: Annotated[str, Field(min_length=1, description="path or URL of the snapshot store")]
+    output: Annotated[str, Field(description="folder under which `<name>/` is written")] = "runs"
+
+
+class ReduceSection(Section):
+    """``[reduce]``: the basis that is wanted."""
+
+    fields: Annotated[tuple[str, ...], Field(description="fields to reduce; all of the store by default")] = ()
+    simulations: Annotated[tuple[str, ...], Field(description="simulations to use; all by default")] = ()
+    basis: Annotated[Literal["joint", "each"], Field(description="one basis over all fields, or one for each")] = "each"
+    rtol: Annotated[float | None, Field(gt=0, lt=1, description="relative projection error, Frobenius over all snapshots")] = None
+    rank: Annotated[int | None, Field(ge=1, description="largest number of modes")] = None
+    route: Annotated[Literal["auto", "gram", "tsqr"], Field(description="how the small factor is computed")] = "auto"
+    centre: Annotated[bool, Field(description="remove the mean over the snapshots")] = False
+    snapshot_scaling: Annotated[Literal["none", "unit"], Field(description="unit: every snapshot weighs the same")] = "none"
+    inner_product: Annotated[
+        str | dict[str, str], Field(description="identity, mass, or a name of the store's inner_products; or a table by field")
+    ] = "identity"
+    field_scaling: Annotated[
+        Literal["unit", "none"] | dict[str, float],
+        Field(description="scaling of the fields in a joint basis; or a table by field"),
+    ] = "unit"
+    beyond_floor: Annotated[bool, Field(description="keep modes below the trustworthy floor, too")] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_tolerance(cls, table: dict[str, Any]) -> dict[str, Any]:
+        # Neither a tolerance nor a rank: 1e-4 is what an engineer's first look wants, and the plan prints it.
+        return table if "rtol" in table or "rank" in table else {**table, "rtol": 1e-4}
+
+
+class WorkersSection(Section):
+    """``[workers]``: who computes."""
+
+    count: Annotated[int, Field(ge=1, description="local worker processes")] = 2
+    threads: Annotated[int, Field(ge=1, description="threads of each worker")] = 1
+    memory: Annotated[Bytes, Field(description="memory of each worker")] = 2 * 2**30
+    address: Annotated[str | None, Field(description="address of a running Dask scheduler, instead of local workers")] = None
+    device: Annotated[Literal["cpu", "cuda"], Field(description="cuda: leaf tasks ask for workers with the resource GPU")] = "cpu"
+
+
+class ReportSection(Section):
+    """``[report]``: what a person reads afterwards."""
+
+    enabled: bool = True
+    modes: Annotated[int, Field(ge=0, le=24, description="modes that are drawn")] = 6
+
+
+class Study(Section):
+    """A whole study file."""
+
+    study: StudySection
+    reduce: ReduceSection = ReduceSection()
+    workers: WorkersSection = WorkersSection()
+    report: ReportSection = ReportSection()
+    folder: Annotated[Path, Field(exclude=True, description="where relative paths start")] = Path()
+
+    @property
+    def store_url(self) -> str:
+        """The store, with a relative path made absolute."""
+        return self.study.store if "://" in self.study.store else str(self.folder / self.study.store)
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the results go."""
+        return self.folder / self.study.output / self.study.name
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and check a study file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not TOML, or has an unknown key or a bad value; the text names the key.
+    """
+    file = Path(path)
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no study file {file}; write one, or start from the one that `nwidth demo` leaves") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    return check_study(table, folder=file.resolve().parent, label=str(file))
+
+
+def check_study(table: dict[str, Any], folder: Path = Path(), label: str = "the study") -> Study:
+    """Check a study given as a table; errors name `label` and the key."""
+    try:
+        return Study(**table, folder=folder)
+    except ValidationError as error:
+        raise ConfigError(f"{label}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    # A misspelt key also leaves its right spelling missing: the misspelling is what to report.
+    problem = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+    place = [str(part) for part in problem["loc"]]
+    key = ".".join(place)
+    if problem["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(place[-1], _known_keys(place[:-1]), n=1, cutoff=0.5)
+        return f"unknown key {key!r}" + (
+            f"; did you mean {nearest[0]!r}?" if nearest else f"; known: {', '.join(_known_keys(place[:-1]))}"
+        )
+    if problem["type"] == "missing":
+        return f"{key!r} is missing"
+    return f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _known_keys(place: list[str]) -> list[str]:
+    model: Any = Study
+    for part in place:
+        model = model.model_fields[part].annotation if part in model.model_fields else None
+        if model is None or not hasattr(model, "model_fields"):
+            return []
+    return [name for name in model.model_fields if name != "folder"]

@@ -1,0 +1,87 @@
+"""From a store's schema to what the graph builders reduce: fields cut into panels, with readers and inner products that travel.
+
+schema, request, memory ──> FieldSource(panels, read, product, interface)         nothing is read here but the mesh
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwidth_graphs.inner import BlockProduct, DiagonalProduct
+from nwidth_graphs.layout import Panel
+from nwidth_graphs.source import Reading, as_rows
+
+if TYPE_CHECKING:
+    from nwidth.stores.protocol import StoreReference
+
+_buffers = threading.local()
+
+
+def reused_buffer(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array on this thread's own buffer, which grows to the largest block and is never freed.
+
+    A fresh 64 MiB array costs more in page faults than the decoding of its contents. What is returned is valid until the next
+    call on the same thread: a leaf reduces it before it reads again.
+    """
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    held: NDArray[np.uint8] | None = getattr(_buffers, "bytes", None)
+    if held is None or held.nbytes < nbytes:
+        _buffers.bytes = held = np.empty(nbytes, np.uint8)
+    return held[:nbytes].view(dtype).reshape(shape)
+
+
+@dataclass(frozen=True)
+class StoreReader:
+    """Reads one panel of one field from a store, all snapshots of the selection, into this thread's buffer."""
+
+    reference: StoreReference
+    name: str
+    ranges: tuple[tuple[int, int], ...]
+    """Snapshot ranges that are used, ascending."""
+
+    def __call__(self, panel: Panel) -> Reading:
+        from zarr.core.buffer import default_buffer_prototype
+
+        before = self.reference.bytes_read
+        array: Any = self.reference.open()[f"fields/{self.name}"]
+        count = sum(stop - start for start, stop in self.ranges)
+        block = reused_buffer((count, *panel.shape), array.dtype)
+        wrap = default_buffer_prototype().nd_buffer.from_numpy_array
+        offset = 0
+        for start, stop in self.ranges:
+            part = block[offset : offset + stop - start]
+            array.get_basic_selection((slice(start, stop), *panel.selection), out=wrap(part))
+            offset += stop - start
+        return Reading(as_rows(block), self.reference.bytes_read - before)
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """The diagonal inner product of a store on one panel: ``sqrt(w)``, repeated for each component."""
+
+    reference: StoreReference
+    name: str
+    components: int
+
+    def __call__(self, panel: Panel) -> BlockProduct:
+        space = panel.selection if self.components == 1 else panel.selection[:-1]
+        weights = np.asarray(self.reference.open()[f"inner_products/{self.name}/weights"][space], np.float64)  # type: ignore[index]
+        return DiagonalProduct(np.repeat(np.sqrt(weights).ravel(), self.components))
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """A diagonal inner product from an array in memory, over the space dimensions without the component."""
+
+    weights: NDArray[np.float64] = field(repr=False)
+    components: int
+
+    def __call__(self, panel: Panel) -> BlockProduct:
+        space = panel.selection if self.components == 1 else panel.selection[:-1]
+        return DiagonalProduct(np.repeat(np.sqrt(self.weights[space]).ravel(), self.components))

@@ -1,0 +1,42 @@
+"""Which way to the small factor, and why: said in one sentence, before and after the pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nwidth.config import ReduceSection
+from nwidth_graphs.reduction import GRAM, TSQR, Reduction, reduction_named
+
+# Ten times the square root of the unit roundoff: above, the Gram matrix resolves what the tolerance asks for with a margin.
+GRAM_MIN_RTOL = 1e-7
+
+
+@dataclass(frozen=True)
+class Route:
+    """A reduction, the reason for it, and what may replace it."""
+
+    reduction: Reduction
+    reason: str
+    fallback: Reduction | None = None
+    """Run instead where the measured floor cuts off modes that were asked for."""
+
+
+def choose_route(request: ReduceSection) -> Route:
+    """Pick by the tolerance asked for; a rank alone is tried by Gram first, and its measured floor decides."""
+    if request.route != "auto":
+        return Route(reduction_named(request.route), f'route = "{request.route}" was asked for')
+    if request.rtol is not None and request.rtol < GRAM_MIN_RTOL:
+        return Route(TSQR, f"rtol = {request.rtol:g} is below {GRAM_MIN_RTOL:g}, where a Gram matrix sees rounding only")
+    if request.rtol is not None:
+        return Route(
+            GRAM, f"rtol = {request.rtol:g} lies well above the Gram floor of 1.5e-8 s_1, and Gram is fastest", fallback=TSQR
+        )
+    return Route(GRAM, f"{request.rank} modes were asked for; Gram is fastest, and its floor is checked", fallback=TSQR)
+
+
+def fallback_reason(request: ReduceSection, floor: float, trusted: int, asked: int) -> str:
+    """Why the fallback was run."""
+    return (
+        f"the Gram floor of {floor:.2e} left {trusted} trustworthy modes where {asked} were asked for, so the data were read "
+        f"once more by TSQR, which has no such floor"
+    )

@@ -1,0 +1,135 @@
+"""Where modes go: into a model on disk, written by the workers, or into an array of this process.
+
+A sink also gives modes back for a repair: `repairing` reads a panel of modes, multiplies it by T (r, r), stores it beside the
+original (so that a task that runs twice does no harm), and hands it to the same reduction that measures any block.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwidth.models.files import FieldShape, create_modes
+from nwidth_graphs.layout import Panel
+from nwidth_graphs.source import Reading
+
+Floats = NDArray[np.float64]
+Write = Callable[[Panel, Floats, Floats | None], None]
+
+
+class ModesSink(Protocol):
+    """Takes the modes of one field of one basis."""
+
+    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
+        """Make room, and return what writes a panel."""
+        ...
+
+    def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
+        """Return what multiplies a panel of modes by `transform` from the right, stores it aside, and shows it as a block."""
+        ...
+
+    def finish_repair(self, basis: str, shape: FieldShape) -> None:
+        """Put the repaired modes in the place of the old ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderSink:
+    """Modes as Zarr arrays of a model folder."""
+
+    model: Path
+
+    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
+        """Create the arrays."""
+        return create_modes(self.model, basis, shape, rank, centred=centred)
+
+    def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
+        """Repair into ``repaired``, beside ``modes``."""
+        import zarr
+
+        folder = self.model / "bases" / basis / shape.name
+        shutil.rmtree(folder / "repaired", ignore_errors=True)
+        group = zarr.open_group(str(folder), mode="r+")
+        modes: Any = group["modes"]
+        group.create_array("repaired", **_like(modes))
+        return RepairInFolder(str(folder), transform)
+
+    def finish_repair(self, basis: str, shape: FieldShape) -> None:
+        """Swap the folders of the two arrays."""
+        folder = self.model / "bases" / basis / shape.name
+        shutil.rmtree(folder / "modes")
+        (folder / "repaired").rename(folder / "modes")
+
+
+def _like(array: Any) -> dict[str, Any]:
+    return {
+        "shape": array.shape,
+        "chunks": array.chunks,
+        "dtype": array.dtype,
+        "dimension_names": array.metadata.dimension_names,
+        "compressors": array.compressors,
+        "fill_value": array.fill_value,
+        "config": {"write_empty_chunks": True},
+    }
+
+
+@dataclass(frozen=True)
+class RepairInFolder:
+    """``read(panel)`` of the repaired modes; see the module."""
+
+    folder: str
+    transform: Floats = field(repr=False)
+
+    def __call__(self, panel: Panel) -> Reading:
+        import zarr
+
+        group: Any = zarr.open_group(self.folder, mode="r+")
+        selection = (slice(None), *panel.selection)
+        old = np.asarray(group["modes"][selection]).reshape(len(self.transform), -1)
+        new = self.transform.T @ old
+        group["repaired"][selection] = new.reshape(-1, *panel.shape)
+        return Reading(new.T)
+
+
+@dataclass
+class MemorySink:
+    """Modes as arrays of this process: for data that are in its memory anyway."""
+
+    modes: dict[str, Floats] = field(default_factory=dict)
+    means: dict[str, Floats] = field(default_factory=dict)
+    _repaired: dict[str, Floats] = field(default_factory=dict)
+
+    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
+        """Allocate."""
+        modes = self.modes[shape.name] = np.full((rank, *shape.shape), np.nan)
+        mean = self.means[shape.name] = np.full(shape.shape, np.nan) if centred else np.empty(0)
+
+        def write(panel: Panel, rows: Floats, mean_rows: Floats | None) -> None:
+            modes[(slice(None), *panel.selection)] = rows.T.reshape(rank, *panel.shape)
+            if mean_rows is not None:
+                mean[panel.selection] = mean_rows.reshape(panel.shape)
+
+        return write
+
+    def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
+        """Repair into a second array."""
+        old = self.modes[shape.name]
+        new = self._repaired[shape.name] = np.full_like(old, np.nan)
+
+        def read(panel: Panel) -> Reading:
+            selection = (slice(None), *panel.selection)
+            part = transform.T @ old[selection].reshape(len(transform), -1)
+            new[selection] = part.reshape(-1, *panel.shape)
+            return Reading(part.T)
+
+        return read
+
+    def finish_repair(self, basis: str, shape: FieldShape) -> None:
+        """Swap the arrays."""
+        self.modes[shape.name] = self._repaired.pop(shape.name)

@@ -1,0 +1,229 @@
+"""Who computes: threads of this process, local worker processes, or a cluster at an address. All run the same graphs.
+
+    executor.run(graph, progress) -> {root name: result}
+
+BLAS runs on one thread per worker thread everywhere: two pools on the same cores spin on each other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nwidth.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from nwidth_graphs.trees import TaskGraph
+
+Progress = Callable[[str, int, int], None]
+"""``progress(pass name, blocks done, blocks in all)``."""
+
+POLL_SECONDS = 0.25
+CONNECT_SECONDS = 20
+
+# Zarr reads for one Dask thread at a time: more threads of its own would fight with ours for the same cores. Coalescing
+# across gaps would fetch bytes that nobody asked for.
+ZARR_SETTINGS = {
+    "async.concurrency": 4,
+    "threading.max_workers": 1,
+    "array.sharding_coalesce_max_gap_bytes": 0,
+}
+
+
+class Executor(Protocol):
+    """Runs a graph and gives the values of its roots."""
+
+    @property
+    def description(self) -> str:
+        """Who computes, for the provenance."""
+        ...
+
+    @property
+    def n_workers(self) -> int:
+        """Worker processes."""
+        ...
+
+    def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
+        """Compute all roots of `graph`; `name` labels the pass for people."""
+        ...
+
+
+@dataclass(frozen=True)
+class ThreadExecutor:
+    """Threads of this process, for data in its memory and for small stores."""
+
+    threads: int
+    n_workers: int = 1
+
+    @property
+    def description(self) -> str:
+        """For the provenance."""
+        return f"{self.threads} threads of one process"
+
+    def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
+        """Run on a thread pool; BLAS is limited to one thread meanwhile."""
+        import dask.threaded
+        from dask.callbacks import Callback
+        from threadpoolctl import threadpool_limits
+
+        prefixes = graph.leaf_prefixes
+        done = 0
+
+        def posttask(key: Any, *_: object) -> None:
+            nonlocal done
+            if progress is not None and str(key[0] if isinstance(key, tuple) else key).startswith(prefixes):
+                done += 1
+                progress(name, done, graph.n_leaves)
+
+        keys = list(graph.roots.values())
+        with threadpool_limits(1), zarr_settings(), Callback(posttask=posttask):
+            values = dask.threaded.get(graph.graph, keys, num_workers=self.threads)
+        return dict(zip(graph.roots, values, strict=True))
+
+
+@dataclass(frozen=True)
+class ClusterExecutor:
+    """Workers of a Dask cluster, through its client."""
+
+    client: Any
+    n_workers: int
+    description: str
+
+    def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
+        """Run on the cluster; the driver receives small results only.
+
+        Raises
+        ------
+        RunError
+            Workers died repeatedly on one block.
+        """
+        from distributed import KilledWorker
+
+        futures = self.client.get(graph.graph, list(graph.roots.values()), sync=False)
+        try:
+            with _watching(self.client, graph, name, progress):
+                values = self.client.gather(futures)
+        except KilledWorker as error:
+            raise RunError(
+                f"pass {name!r}: task {error.task!s} killed {error.last_worker!s} and its successors; most often memory was "
+                f"short: raise workers.memory, or lower workers.threads"
+            ) from error
+        return dict(zip(graph.roots, values, strict=True))
+
+
+@contextmanager
+def _watching(client: Any, graph: TaskGraph, name: str, progress: Progress | None) -> Iterator[None]:
+    """Poll the scheduler for finished leaves while the graph runs (results are released at once, so futures tell nothing)."""
+    if progress is None:
+        yield
+        return
+    stop = threading.Event()
+
+    def poll() -> None:
+        while not stop.wait(POLL_SECONDS):
+            try:
+                progress(
+                    name,
+                    min(client.run_on_scheduler(_finished_leaves, prefixes=graph.leaf_prefixes), graph.n_leaves),
+                    graph.n_leaves,
+                )
+            except (OSError, RuntimeError):  # the cluster is going away: the result, or its error, will tell
+                return
+
+    thread = threading.Thread(target=poll, daemon=True, name="nwidth-progress")
+    progress(name, 0, graph.n_leaves)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+    progress(name, graph.n_leaves, graph.n_leaves)
+
+
+def _finished_leaves(dask_scheduler: Any, prefixes: tuple[str, ...]) -> int:
+    counted = 0
+    for group_name, group in dask_scheduler.task_groups.items():
+        if str(group_name).startswith(prefixes):
+            counted += sum(group.states[state] for state in ("memory", "released", "forgotten"))
+    return counted
+
+
+def prepare_worker() -> None:
+    """Settings of a worker process, made once by `WorkerSettings` when it starts."""
+    import zarr
+
+    zarr.config.set(ZARR_SETTINGS)
+
+
+@contextmanager
+def zarr_settings() -> Iterator[None]:
+    """The same settings in this process, for the time of a computation."""
+    import zarr
+
+    with zarr.config.set(ZARR_SETTINGS):
+        yield
+
+
+@contextmanager
+def local_cluster(count: int, threads: int, memory: int) -> Iterator[ClusterExecutor]:
+    """A cluster of local processes on the loopback interface, closed at the end of the block."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    settings = {"distributed.admin.log-format": "%(message)s", "distributed.worker.memory.spill": False}
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=threads,
+            memory_limit=memory,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            processes=True,
+            silence_logs=40,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield _executor(client, f"{count} local workers x {threads} threads x {memory / 2**30:.3g} GiB")
+
+
+@contextmanager
+def connected_cluster(address: str) -> Iterator[ClusterExecutor]:
+    """A running cluster.
+
+    Raises
+    ------
+    ConfigError
+        Nothing answers at the address, or it has no workers.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no Dask scheduler answers at {address!r}: start one, or remove workers.address ({error})") from None
+    with client:
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while not client.scheduler_info(n_workers=-1)["workers"]:
+            if time.monotonic() > deadline:
+                raise ConfigError(f"the scheduler at {address!r} has no workers; start some, then run again")
+            time.sleep(POLL_SECONDS)
+        yield _executor(client, f"cluster at {address}")
+
+
+def executor_of(client: Any) -> ClusterExecutor:
+    """An executor on a client that the caller owns."""
+    return _executor(client, "the caller's Dask client")
+
+
+def _executor(client: Any, description: str) -> ClusterExecutor:
+    from nwidth._plugin import WorkerSettings
+
+    client.register_plugin(WorkerSettings())
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return ClusterExecutor(client, len(workers), description)
