@@ -150,21 +150,31 @@ def checked(name: str, certificate: Certificate | None) -> Certificate:
     return certificate
 
 
-def basis_entry(basis: Basis) -> dict[str, Any]:
+def basis_entry(
+    *,
+    rank: int,
+    spectrum: Spectrum,
+    certificate: Certificate,
+    truncation: str,
+    inner_products: Mapping[str, str],
+    field_scaling: Mapping[str, float],
+    snapshot_scaling: str,
+    centred: bool,
+) -> dict[str, Any]:
     """What the manifest says of one basis."""
     return {
-        "fields": list(basis.fields),
-        "rank": basis.rank,
-        "route": basis.spectrum.route,
-        "reason": basis.spectrum.reason,
-        "floor": basis.spectrum.floor,
-        "trusted": basis.spectrum.trusted,
-        "truncation": basis.truncation,
-        "inner_products": dict(basis.inner_products),
-        "field_scaling": dict(basis.field_scaling),
-        "snapshot_scaling": basis.snapshot_scaling,
-        "centred": basis.centred,
-        "certificate": basis.certificate.summary(),
+        "fields": list(field_scaling),
+        "rank": rank,
+        "route": spectrum.route,
+        "reason": spectrum.reason,
+        "floor": spectrum.floor,
+        "trusted": spectrum.trusted,
+        "truncation": truncation,
+        "inner_products": dict(inner_products),
+        "field_scaling": dict(field_scaling),
+        "snapshot_scaling": snapshot_scaling,
+        "centred": centred,
+        "certificate": certificate.summary(),
     }
 
 

@@ -1,0 +1,53 @@
+"""The command line: thin words around the functions of the package.
+
+Errors are one sentence on stderr and exit status 1; a traceback only with ``--debug``. Wrong usage exits with 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from nwidth.errors import NwidthError
+
+DEBUG = "--debug"
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    from nwidth.cli.app import app
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in given
+    try:
+        status = app([word for word in given if word != DEBUG], standalone_mode=False)
+    except NwidthError as error:
+        if debug:
+            raise
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing that was published has changed", INTERRUPTED)
+    except Exception as error:
+        if debug:
+            raise
+        return _unexpected(error)
+    return int(status or 0)
+
+
+def _unexpected(error: Exception) -> int:
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.exceptions.Abort):
+        return _fail("interrupted", INTERRUPTED)
+    return _fail(f"{type(error).__name__}: {error} (a defect of nwidth, please report it; {DEBUG} shows where)")
+
+
+def _fail(message: str, status: int = 1) -> int:
+    sys.stderr.write(f"nwidth: {message}\n")
+    return status

@@ -1,0 +1,181 @@
+"""The commands. Each reads its arguments, calls one function of the package, and prints the result; imports are made inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nwidth import __version__
+from nwidth.cli.output import amount, basis_lines, count, emit_json, measured_lines, plan_lines, say
+from nwidth.cli.progress import reporting
+
+app = typer.Typer(
+    name="nwidth",
+    help="Certified model reduction of simulation snapshots larger than memory.",
+    epilog="--debug, with any command, shows the traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"nwidth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(help="Result files, or folders that hold one run each.")],
+    into: Annotated[str, typer.Option("--into", help="Path or URL of the snapshot store; it is made where it does not exist.")],
+    kind: Annotated[str | None, typer.Option(help="icechunk (default) or zarr, for a new store.")] = None,
+    reader: Annotated[str | None, typer.Option(help="Name of the reader; found by the file otherwise.")] = None,
+    parameters: Annotated[Path | None, typer.Option(help="CSV with one row of parameters per run.")] = None,
+    simulation: Annotated[str | None, typer.Option(help="Name of the run, for a single input.")] = None,
+    field: Annotated[list[str] | None, typer.Option(help="Field to store; repeat for several. All by default.")] = None,
+    on_duplicate: Annotated[str, typer.Option(help="skip or refuse a run that is in the store already.")] = "skip",
+    by_reference: Annotated[bool, typer.Option(help="Refer to NetCDF-4 or HDF5 files without copying them.")] = False,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE passed to the reader.")] = None,
+    json: Json = False,
+) -> None:
+    """Append runs of solver output to a snapshot store."""
+    from nwidth.cli.ingesting import ingest_command
+
+    with reporting(quiet=json) as report:
+        result = ingest_command(
+            files,
+            into,
+            kind=kind,
+            reader=reader,
+            parameters=parameters,
+            simulation=simulation,
+            fields=field,
+            on_duplicate=on_duplicate,
+            by_reference=by_reference,
+            options=option or [],
+            report=report,
+        )
+    if json:
+        emit_json(result)
+        return
+    speed = f" in {result['seconds']:.1f} s" if result.get("seconds") else ""
+    say(f"{result['url']}: {count(len(result['added']), 'run')} added, {len(result['skipped'])} there already{speed}")
+    say(f"  {count(result['snapshots'], 'snapshot')}, {amount(result['field_bytes'])} of fields")
+    for name, words in result.get("layout", {}).items():
+        say(f"  {name}: {words}")
+
+
+@app.command()
+def plan(study: StudyFile, json: Json = False) -> None:
+    """Say what a study will cost: passes, bytes, work, tasks, memory. Reads no field."""
+    from nwidth.config import load_study
+    from nwidth.runs import plan as make_plan
+
+    made = make_plan(load_study(study)).as_dict()
+    if json:
+        emit_json(made)
+    else:
+        say(*plan_lines(made))
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    force: Annotated[bool, typer.Option(help="Run again, though nothing has changed.")] = False,
+    json: Json = False,
+) -> None:
+    """Reduce the snapshots, certify the bases, publish the model, write the report."""
+    from nwidth.config import load_study
+    from nwidth.runs import run as run_study
+
+    with reporting(quiet=json) as report:
+        result = run_study(load_study(study), force=force, progress=report, on_plan=None if json else _say_plan)
+    if json:
+        emit_json(result.as_dict())
+        return
+    if result.status == "nothing to do":
+        say("nothing to do: this study was run on this version of the store; --force runs it again")
+    for name, entry in result.bases.items():
+        say("", *basis_lines(name, entry))
+    say("", *measured_lines(result.plan, result.measured))
+    say("", f"model   {result.model}")
+    if result.report:
+        say(f"report  {result.report}")
+
+
+def _say_plan(made: Any) -> None:
+    say(*plan_lines(made.as_dict()), "")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run's results.")],
+    modes: Annotated[int, typer.Option(help="Modes that are drawn.")] = 6,
+    json: Json = False,
+) -> None:
+    """Write the HTML report of a run again."""
+    from nwidth.report import write_report
+
+    path = write_report(folder, n_modes=modes)
+    if json:
+        emit_json({"report": str(path)})
+    else:
+        say(f"report  {path}")
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="A store, a model, a run's folder, or a study file.")], json: Json = False
+) -> None:
+    """Say in words what something is that nwidth has written."""
+    from nwidth.inspecting import describe_path, render
+
+    description = describe_path(path)
+    if json:
+        emit_json(description)
+    else:
+        say(render(description).rstrip("\n"))
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check the installation: versions, extras, rendering, memory, a small cluster."""
+    from dataclasses import asdict
+
+    from nwidth.doctor import diagnose
+
+    checks = diagnose()
+    if json:
+        emit_json([asdict(check) for check in checks])
+    else:
+        width = max(len(check.name) for check in checks)
+        for check in checks:
+            say(f"  {check.status:<4}  {check.name:<{width}}  {check.found}")
+            if check.advice:
+                say(f"        {'':<{width}}  -> {check.advice}")
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Path("demo")) -> None:
+    """Solve a small parametrized problem, ingest it, plan, run, and say where the report lies."""
+    from nwidth.demo.__main__ import main
+
+    raise typer.Exit(main([str(folder)]))

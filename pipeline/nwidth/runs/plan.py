@@ -1,0 +1,201 @@
+"""The plan of a study: passes, bytes, flops, tasks and memory, before a field is read; refused here, in words, if it cannot fit.
+
+    study + store schema ──> Problem (panels, readers) ──> Plan (what it will cost)
+
+Planning reads the store's metadata, and the mesh where the inner product needs it; never a field.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nwidth.config import Study
+from nwidth.errors import PlanError
+from nwidth.problems import Cut, Memory, inner_product_of, problem_from_store, rank_bound
+from nwidth.stages.pod import Problem
+from nwidth.stages.route import choose_route
+from nwidth.stores import open_store
+from nwidth_graphs.budget import PassCost, factor_cost, interface_bytes, lift_cost
+from nwidth_graphs.reduction import GRAM
+
+if TYPE_CHECKING:
+    from nwidth.stores.protocol import SnapshotStore, StoreSchema
+
+# More of a worker's memory than this for interface rows means that the mesh numbering couples everything with everything.
+MAX_INTERFACE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class FieldPlan:
+    """How one field is cut and weighed."""
+
+    unknowns: int
+    dtype: str
+    blocks: int
+    block_bytes: int
+    bytes: int
+    """Logical bytes of the selection."""
+    stored_bytes: int
+    """Bytes that one pass fetches from the store."""
+    inner_product: str
+    interface_rows: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will cost."""
+
+    study: str
+    store: str
+    store_version: str
+    snapshots: int
+    fields: Mapping[str, FieldPlan]
+    route: str
+    reason: str
+    floor: str
+    truncation: str
+    passes: tuple[PassCost, ...]
+    workers: str
+    memory_bytes: int
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Bytes fetched from the store, all passes."""
+        return sum(cost.bytes_to_read for cost in self.passes)
+
+    @property
+    def peak_bytes_per_worker(self) -> int:
+        """Upper bound of a worker's resident size."""
+        return max(cost.peak_bytes for cost in self.passes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **asdict(self),
+            "bytes_to_read": self.bytes_to_read,
+            "tasks": sum(cost.tasks for cost in self.passes),
+            "flops": sum(cost.flops for cost in self.passes),
+            "reads": sum(cost.reads for cost in self.passes),
+            "peak_bytes_per_worker": self.peak_bytes_per_worker,
+        }
+
+
+def plan(study: Study) -> Plan:
+    """Plan a study.
+
+    Raises
+    ------
+    PlanError
+        It does not fit the configured memory; the text says what to change.
+    ConfigError, StoreError
+        The study names something that the store does not have, or the store cannot be read.
+    """
+    store = open_store(study.store_url)
+    with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
+        return prepare(study, store, Path(scratch))[0]
+
+
+def prepare(study: Study, store: SnapshotStore, scratch: Path) -> tuple[Plan, Problem, tuple[tuple[int, int], ...]]:
+    """The plan, and the problem that it is the plan of; patches of a mass matrix are written under `scratch`."""
+    schema = store.schema()
+    memory = Memory(study.workers.memory, study.workers.threads)
+    problem, cuts, ranges = problem_from_store(store, study.reduce, memory, scratch)
+    made = _plan(study, store, schema, problem, cuts, ranges)
+    _refuse(made, problem)
+    return made, problem, ranges
+
+
+def _plan(
+    study: Study,
+    store: SnapshotStore,
+    schema: StoreSchema,
+    problem: Problem,
+    cuts: Mapping[str, Cut],
+    ranges: tuple[tuple[int, int], ...],
+) -> Plan:
+    request, threads = study.reduce, study.workers.threads
+    sources = list(problem.sources.values())
+    snapshots = sources[0].snapshots
+    fields = {name: _field_plan(store, schema, problem, cuts[name], name, study, ranges) for name in problem.sources}
+    stored = sum(field.stored_bytes for field in fields.values())
+    decode = max(cut.decode_bytes for cut in cuts.values())
+    bound, route = rank_bound(request, snapshots), choose_route(request)
+    common: dict[str, Any] = {"stored_bytes": stored, "decode_bytes": decode, "threads": threads, "rank_bound": bound}
+    floor = "1.5e-8 s_1 (square root of eps)" if route.reduction is GRAM else f"{2.2e-16 * snapshots**0.5:.1e} s_1 (rounding)"
+    if route.fallback is not None:
+        floor += "; should it cut off modes that were asked for, the data are read once more by TSQR"
+    return Plan(
+        study=study.study.name,
+        store=schema.url,
+        store_version=schema.version,
+        snapshots=snapshots,
+        fields=fields,
+        route=route.reduction.name,
+        reason=route.reason,
+        floor=floor,
+        truncation=_truncation(study),
+        passes=(factor_cost(sources, route.reduction, **common), lift_cost(sources, **common)),
+        workers=study.workers.address or f"{study.workers.count} local workers x {threads} threads",
+        memory_bytes=study.workers.memory,
+    )
+
+
+def _field_plan(
+    store: SnapshotStore,
+    schema: StoreSchema,
+    problem: Problem,
+    cut: Cut,
+    name: str,
+    study: Study,
+    ranges: tuple[tuple[int, int], ...],
+) -> FieldPlan:
+    source, info = problem.sources[name], schema.fields[name]
+    per_row = source.snapshots * source.itemsize
+    return FieldPlan(
+        unknowns=source.rows,
+        dtype=str(info.dtype),
+        blocks=len(source.panels),
+        block_bytes=source.largest_panel * per_row,
+        bytes=source.rows * per_row,
+        stored_bytes=_stored_bytes(store, name, source.snapshots / info.shape[0], source.rows * per_row),
+        inner_product=inner_product_of(name, study.reduce),
+        interface_rows=0 if source.interface is None else source.interface.n_rows,
+    )
+
+
+def _stored_bytes(store: SnapshotStore, name: str, share: float, logical: int) -> int:
+    """Bytes that the selection takes in the store; a store that cannot tell counts as uncompressed."""
+    array: Any = store.reference().open()[f"fields/{name}"]
+    try:
+        return int(array.nbytes_stored() * share)
+    except (NotImplementedError, AttributeError):
+        return logical
+
+
+def _truncation(study: Study) -> str:
+    wanted = [
+        f"{label} = {value:g}" for label, value in (("rtol", study.reduce.rtol), ("rank", study.reduce.rank)) if value is not None
+    ]
+    return " and ".join(wanted)
+
+
+def _refuse(made: Plan, problem: Problem) -> None:
+    has = f"workers.memory is {made.memory_bytes / 2**20:.0f} MiB"
+    for name, source in problem.sources.items():
+        needed, limit = interface_bytes(source), MAX_INTERFACE_SHARE * made.memory_bytes
+        if source.interface is not None and needed > limit:
+            raise PlanError(
+                f"field {name!r}: {source.interface.n_rows} of its {source.rows} unknowns lie in cells that straddle blocks, their rows "
+                f"take {needed / 2**20:.0f} MiB, and {has}; raise it to {needed / MAX_INTERFACE_SHARE / 2**20:.0f} MiB, renumber the "
+                "mesh for a small bandwidth, or use diagonal weights"
+            )
+    if made.peak_bytes_per_worker > made.memory_bytes:
+        peak = made.peak_bytes_per_worker / 2**20
+        raise PlanError(
+            f"study {made.study!r} would take up to {peak:.0f} MiB in a worker, and {has}; raise it, or lower workers.threads or "
+            "reduce.rank"
+        )

@@ -1,0 +1,264 @@
+"""Running a study: plan -> execute -> certify -> publish -> report; predicted beside measured."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nwidth import __version__
+from nwidth.config import Study
+from nwidth.errors import RunError
+from nwidth.models import files
+from nwidth.runs.folder import MODEL, REPORT, RunFolder
+from nwidth.runs.plan import Plan, prepare
+from nwidth.stages.pod import PodResult, Problem, reduce_problem
+from nwidth.stages.sinks import FolderSink
+from nwidth.stores import open_store
+from nwidth.workers import ClusterExecutor, Progress, connected_cluster, local_cluster
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from nwidth.stores.protocol import SnapshotStore
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did."""
+
+    status: str
+    """``done``, or ``nothing to do`` where the same inputs were reduced before."""
+    folder: Path
+    bases: Mapping[str, Mapping[str, Any]]
+    """The manifest's entry of every basis."""
+    plan: Mapping[str, Any]
+    measured: Mapping[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The model's folder."""
+        return self.folder / MODEL
+
+    @property
+    def report(self) -> Path | None:
+        """The report, where one was written."""
+        return self.folder / REPORT if (self.folder / REPORT).is_file() else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "status": self.status,
+            "folder": str(self.folder),
+            "model": str(self.model),
+            "report": str(self.report) if self.report else None,
+            "bases": dict(self.bases),
+            "plan": dict(self.plan),
+            "measured": dict(self.measured),
+        }
+
+
+def run(
+    study: Study,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
+) -> RunResult:
+    """Run a study, publish its model and write its report.
+
+    The same study on the same version of the store is recognised and not run again, unless `force` is set.
+
+    Raises
+    ------
+    PlanError, ConfigError, StoreError
+        Before any work: what was asked cannot be done.
+    FieldError, RunError, CertificateError
+        During the work; results of an earlier run stay in place.
+    """
+    folder = RunFolder(study.run_folder)
+    store = open_store(study.store_url)
+    with folder.attempt() as attempt:
+        made, problem, ranges = prepare(study, store, attempt / "patches")
+        if on_plan is not None:
+            on_plan(made)
+        last = folder.record()
+        if last is not None and last["provenance"]["content_key"] == problem.token and not force:
+            folder.note("nothing to do", key=problem.token)
+            return _result("nothing to do", study, last, folder)
+        folder.note("started", key=problem.token, store=made.store, version=made.store_version)
+        try:
+            record = _execute(study, store, made, problem, ranges, attempt, progress)
+        except Exception as error:
+            folder.note("failed", key=problem.token, error=f"{type(error).__name__}: {error}")
+            raise
+        folder.publish(attempt, record)
+        folder.note("finished", key=problem.token, seconds=record["measured"]["seconds"])
+    if study.report.enabled:
+        from nwidth.report import write_report
+
+        write_report(folder.path, n_modes=study.report.modes)
+    return _result("done", study, record, folder)
+
+
+def _execute(
+    study: Study,
+    store: SnapshotStore,
+    made: Plan,
+    problem: Problem,
+    ranges: tuple[tuple[int, int], ...],
+    attempt: Path,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
+    model = attempt / MODEL
+    with _room_on_disk(study), _executor(study) as executor:
+        result = reduce_problem(problem, study.reduce, executor, FolderSink(model), study.workers.device, progress)
+        workers = executor.description
+    provenance = {
+        "nwidth": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("numpy", "scipy", "dask", "distributed", "zarr", "xarray", "icechunk")},
+        "host_cores": len(os.sched_getaffinity(0)),
+        "platform": platform.platform(),
+        "workers": workers,
+        "started": started,
+        "content_key": problem.token,
+    }
+    with _room_on_disk(study):
+        bases = _write_model(model, study, store, made, result, ranges, provenance)
+    passes = [asdict(measure) for measure in result.passes]
+    measured = {
+        "passes": passes,
+        "bytes_read": sum(measure.bytes_read for measure in result.passes),
+        "tasks": sum(measure.tasks for measure in result.passes),
+        "peak_bytes_per_worker": max(measure.peak_bytes for measure in result.passes),
+        "seconds": time.perf_counter() - clock,
+    }
+    return {
+        "study": study.study.name,
+        "configuration": study.model_dump(mode="json"),
+        "store": _store_summary(store),
+        "plan": made.as_dict(),
+        "measured": measured,
+        "bases": bases,
+        "provenance": {**provenance, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+    }
+
+
+def _executor(study: Study) -> AbstractContextManager[ClusterExecutor]:
+    workers = study.workers
+    if workers.address is not None:
+        return connected_cluster(workers.address)
+    return local_cluster(workers.count, workers.threads, workers.memory)
+
+
+@contextmanager
+def _room_on_disk(study: Study) -> Iterator[None]:
+    """Turn a full disk or a lost permission, wherever it struck, into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason = "no room is left"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            reason = "writing is not allowed"
+        else:
+            raise
+        raise RunError(
+            f"{reason} under {study.run_folder}; set study.output to another folder (earlier results are untouched)"
+        ) from error
+
+
+def _write_model(
+    model: Path,
+    study: Study,
+    store: SnapshotStore,
+    made: Plan,
+    result: PodResult,
+    ranges: tuple[tuple[int, int], ...],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    import zarr
+
+    snapshots = snapshot_coordinates(store, ranges)
+    files.write_snapshots(model, snapshots)
+    mesh = store.mesh()
+    if mesh is not None:
+        files.write_mesh(model, mesh)
+    factors = zarr.open_group(str(model / "factors"), mode="w")
+    for name, factor in result.factors.items():
+        files.write_array(factors, name, factor, ("snapshot", "snapshot_"))
+    entries: dict[str, Any] = {}
+    for parts in result.bases:
+        files.write_basis(model, parts.name, parts.spectrum, parts.coefficients, parts.certificate)
+        entries[parts.name] = files.basis_entry(
+            rank=len(parts.coefficients),
+            spectrum=parts.spectrum,
+            certificate=parts.certificate,
+            truncation=parts.truncation,
+            inner_products={field: made.fields[field].inner_product for field in parts.fields},
+            field_scaling=parts.field_scaling,
+            snapshot_scaling=study.reduce.snapshot_scaling,
+            centred=study.reduce.centre,
+        )
+    manifest = {
+        "study": study.study.name,
+        "store": {"url": made.store, "version": made.store_version, "snapshots": made.snapshots},
+        "reduce": study.reduce.model_dump(mode="json"),
+        "factor": result.route,
+        "bases": entries,
+        "provenance": dict(provenance),
+    }
+    files.write_manifest(model, manifest)
+    return entries
+
+
+def snapshot_coordinates(store: SnapshotStore, ranges: tuple[tuple[int, int], ...]) -> xr.Dataset:
+    """Simulation, time and parameters of the snapshots that were used."""
+    from nwidth.stores import open_snapshots
+
+    index = np.concatenate([np.arange(start, stop) for start, stop in ranges])
+    dataset = open_snapshots(store.url)
+    named = {str(name): coord for name, coord in dataset.coords.items() if coord.dims == ("snapshot",)}
+    return (
+        dataset.drop_vars(list(dataset.data_vars))
+        .isel(snapshot=index)
+        .assign_coords({name: coord.isel(snapshot=index).load() for name, coord in named.items()})
+    )
+
+
+def _store_summary(store: SnapshotStore) -> dict[str, Any]:
+    schema = store.schema()
+    fields = {
+        name: {"shape": info.shape, "dtype": str(info.dtype), "chunks": info.chunks, "shards": info.shards, "codec": info.codec}
+        for name, info in schema.fields.items()
+    }
+    return {
+        "url": schema.url,
+        "kind": schema.kind,
+        "version": schema.version,
+        "n_snapshots": schema.n_snapshots,
+        "fields": fields,
+    }
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _result(status: str, study: Study, record: Mapping[str, Any], folder: RunFolder) -> RunResult:
+    return RunResult(status, folder.path, record["bases"], record["plan"], record["measured"])
