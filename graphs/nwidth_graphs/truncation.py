@@ -42,11 +42,13 @@ class Truncation:
     """Q (N, m)."""
     snapshot_scale: Floats
     """d (m,)."""
+    resolved: bool = True
+    """Whether the rank that reaches `rtol` is the same for every spectrum within the rounding of this one."""
 
     @property
     def floor_bites(self) -> bool:
-        """Whether modes were asked for that this route cannot give."""
-        return self.limited_by == "floor"
+        """Whether this route cannot give the modes asked for, or cannot tell how many they are."""
+        return self.limited_by == "floor" or (self.limited_by == "rtol" and not self.resolved)
 
 
 def truncate(
@@ -89,6 +91,7 @@ def truncate(
         transform=scale[:, None] * kept / values[:chosen],
         coefficients=values[:chosen, None] * kept.T / scale,
         snapshot_scale=scale,
+        resolved=rtol is None or _resolved(values, floor, rtol),
     )
 
 
@@ -118,6 +121,15 @@ def _rank(
     if wanted is not None and chosen == wanted:
         return chosen, "rtol"
     return chosen, "rank" if rank is not None and chosen == rank else "spectrum"
+
+
+def _resolved(values: Floats, floor: float, rtol: float) -> bool:
+    """The trace of a factor is accurate, so a tail is as uncertain as the fewer of its own and its complement's values."""
+    squares = tail_norms(values) ** 2
+    count = np.arange(len(squares))
+    noise = np.minimum(count, count[::-1]) * floor**2
+    limit = rtol**2 * squares[0]
+    return bool(np.argmax(squares - noise <= limit) == np.argmax(squares + noise <= limit))
 
 
 def _snapshot_scale(norms: Floats, scaling: SnapshotScaling) -> Floats:

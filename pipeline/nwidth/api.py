@@ -66,7 +66,7 @@ def pod(
     field_scaling
         Scaling of the fields of a Dataset: ``"unit"`` gives every field the same Frobenius norm.
     route
-        ``"gram"`` (fastest, floor at 1.5e-8 s_1), ``"tsqr"`` (no such floor), or ``"auto"``.
+        ``"gram"`` (fastest, floor at 4.5e-8 s_1), ``"tsqr"`` (no such floor), or ``"auto"``.
     beyond_floor
         Return modes below the trustworthy floor, too.
     snapshot_dim
