@@ -96,6 +96,11 @@ def spec_of_rows(
     return FieldSpec(location, (location, "component"), shape, dtype, component_names(shape[1]), units, long_name)
 
 
+def stored_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What a store keeps numbers of `dtype` as: float32 for half and single precision, float64 for all others."""
+    return np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize <= 4 else np.dtype(np.float64)
+
+
 def component_names(n: int) -> tuple[str, ...]:
     """Names of n components: x, y, z for vectors, VTK's order for symmetric tensors, numbers otherwise."""
     known = {2: ("x", "y"), 3: ("x", "y", "z"), 6: ("xx", "yy", "zz", "xy", "yz", "xz")}
@@ -198,8 +203,7 @@ def _cells(path: Path, name: str, source: Source) -> NDArray[Any]:
 
 
 def _spec(source: Source, mesh: Mesh | None) -> FieldSpec:
-    dtype = source.dtype if source.dtype.kind == "f" else np.dtype(np.float64)
-    dtype = dtype.newbyteorder("=")
+    dtype = stored_type(source.dtype)
     named = source.dims[1:]
     if named and named[:1] not in (("node",), ("cell",), ("point",)):
         units, long_name = source.attributes.get("units", ""), source.attributes.get("long_name", "")
@@ -210,7 +214,4 @@ def _spec(source: Source, mesh: Mesh | None) -> FieldSpec:
 def _snapshots(chosen: Mapping[str, Source]) -> Iterator[Fields]:
     streams = {name: source.rows() for name, source in chosen.items()}
     for first in zip(*streams.values(), strict=True):
-        yield {
-            name: np.asarray(row, row.dtype.newbyteorder("=") if row.dtype.kind == "f" else np.float64)
-            for name, row in zip(streams, first, strict=True)
-        }
+        yield {name: np.asarray(row, stored_type(row.dtype)) for name, row in zip(streams, first, strict=True)}

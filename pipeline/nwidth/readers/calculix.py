@@ -264,7 +264,8 @@ def _point_values(
         if rows.shape != (len(keys), 2 + n_values) or (rows[:, :2] != keys).any():
             raise FormatError(
                 f"{dat}: table {name} at time {group[0][0].time:g} has {len(rows)} rows of other integration points "
-                f"than the first table's {len(keys)}; the file is truncated, or fields are printed for different sets: leave {name} out with fields=..."
+                f"than the first table's {len(keys)}; the file is truncated, "
+                f"or fields are printed for different sets: leave {name} out with fields=..."
             )
         values[name] = rows[:, 2] if n_values == 1 else rows[:, 2:]
     return values

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.errors import ConfigError, FormatError
+from nwidth.readers.arrays import stored_type
 from nwidth.readers.protocol import Fields, FieldSpec, Run
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _fields(dataset: xr.Dataset, dim: str, wanted: Sequence[str] | None, path: P
 
 def _spec(variable: xr.DataArray, dim: str) -> FieldSpec:
     dims = tuple(str(name) for name in variable.dims if name != dim)
-    dtype = variable.dtype.newbyteorder("=") if variable.dtype.kind == "f" else np.dtype(np.float64)
+    dtype = stored_type(variable.dtype)
     return FieldSpec(
         "grid", dims, tuple(int(variable.sizes[name]) for name in dims), dtype,
         units=str(variable.attrs.get("units", "")), long_name=str(variable.attrs.get("long_name", "")),

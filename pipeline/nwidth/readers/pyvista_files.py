@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nwidth.errors import FieldError, FormatError, MeshError
 from nwidth.mesh import Mesh
 from nwidth.readers import indexes
-from nwidth.readers.arrays import component_names
+from nwidth.readers.arrays import component_names, stored_type
 from nwidth.readers.protocol import Fields, FieldSpec, Location, Run
 
 SUFFIXES = (
@@ -202,8 +202,13 @@ def _leaves(blocks: Any) -> list[Any]:
 
 
 def _mesh(grid: Any) -> Mesh:
-    cells = grid.cast_to_unstructured_grid()
-    return Mesh(np.array(cells.points), np.array(cells.cell_connectivity), np.array(cells.offset), np.array(cells.celltypes))
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    # Through VTK itself: PyVista has renamed these properties between its versions.
+    unstructured = grid.cast_to_unstructured_grid()
+    cells = unstructured.GetCells()
+    connectivity, offsets = vtk_to_numpy(cells.GetConnectivityArray()), vtk_to_numpy(cells.GetOffsetsArray())
+    return Mesh(np.array(unstructured.points), np.array(connectivity), np.array(offsets), np.array(unstructured.celltypes))
 
 
 def _arrays(grid: Any) -> dict[str, tuple[NDArray[Any], Location]]:
@@ -219,7 +224,7 @@ def _arrays(grid: Any) -> dict[str, tuple[NDArray[Any], Location]]:
 
 
 def _spec(values: NDArray[Any], location: Location) -> FieldSpec:
-    dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
+    dtype = stored_type(values.dtype)
     if values.ndim == 1:
         return FieldSpec(location, (location,), values.shape, dtype)
     return FieldSpec(location, (location, "component"), values.shape, dtype, component_names(values.shape[1]))

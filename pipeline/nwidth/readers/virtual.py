@@ -3,8 +3,8 @@
     files  --VirtualiZarr-->  manifests (file, offset, length)  --concatenated along time-->  Icechunk, schema of a snapshot store
 
 The store stays small, and it reads wrongly or not at all once a file is moved or rewritten: Icechunk remembers when a file
-was changed and refuses a newer one. Chunks have to be of one shape in all files, and the snapshots in a file have to fill whole
-chunks (save in the last file); a compression that Zarr has no codec for is refused. Where references do not do, copy: ingest without them.
+was changed and refuses a newer one. Chunks have to be of one shape in all files, and the snapshots in a file have to fill
+whole chunks (save in the last file); a compression that Zarr has no codec for is refused. Where references do not do, copy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nwidth.errors import FieldError, FormatError, StoreError
+from nwidth.errors import FieldError, FormatError
 from nwidth.readers.netcdf import NetcdfReader
 from nwidth.readers.protocol import Run
 
@@ -34,7 +34,9 @@ class Referenced:
     snapshot_dim: str
 
 
-def open_references(files: Sequence[Path], *, fields: Sequence[str] | None = None, snapshot_dim: str | None = None) -> list[Referenced]:
+def open_references(
+    files: Sequence[Path], *, fields: Sequence[str] | None = None, snapshot_dim: str | None = None
+) -> list[Referenced]:
     """Read the headers of `files` and see that one store can refer to all of them.
 
     Raises
@@ -69,7 +71,9 @@ def _open(path: Path, fields: Sequence[str] | None, snapshot_dim: str | None) ->
         )
     except (ValueError, NotImplementedError, OSError, KeyError, TypeError) as error:
         raise FormatError(f"{path} cannot be read by reference ({error}); ingest it by copying") from None
-    dims = {str(dim) for name in run.fields for dim in dataset[name].dims} - {dim for spec in run.fields.values() for dim in spec.dims}
+    dims = {str(dim) for name in run.fields for dim in dataset[name].dims} - {
+        dim for spec in run.fields.values() for dim in spec.dims
+    }
     return Referenced(path, run, dataset, dims.pop())
 
 
@@ -80,11 +84,15 @@ def _array(one: Referenced, name: str) -> Any:
 
 def _check_alike(first: Referenced, other: Referenced) -> None:
     if dict(first.run.fields) != dict(other.run.fields):
-        raise FieldError(f"{other.path} has other fields than {first.path}; refer to them in stores of their own, or choose with fields=...")
+        raise FieldError(
+            f"{other.path} has other fields than {first.path}; refer to them in stores of their own, or choose with fields=..."
+        )
     for name in first.run.fields:
         one, two = _array(first, name).metadata, _array(other, name).metadata
         if one.codecs != two.codecs or one.chunk_grid != two.chunk_grid or one.data_type != two.data_type:
-            raise FieldError(f"{other.path} stores {name} in other chunks or with another codec than {first.path}; ingest it by copying")
+            raise FieldError(
+                f"{other.path} stores {name} in other chunks or with another codec than {first.path}; ingest it by copying"
+            )
 
 
 def _check_whole_chunks(found: list[Referenced]) -> None:
@@ -93,7 +101,9 @@ def _check_whole_chunks(found: list[Referenced]) -> None:
             axis, length = one.dataset[name].dims.index(one.snapshot_dim), len(one.run.times)
             chunk = int(_array(one, name).chunks[axis])
             if axis != 0:
-                raise FieldError(f"{one.path}: {name} does not have {one.snapshot_dim} as its first dimension; ingest it by copying")
+                raise FieldError(
+                    f"{one.path}: {name} does not have {one.snapshot_dim} as its first dimension; ingest it by copying"
+                )
             if length % chunk and one is not found[-1]:
                 raise FieldError(f"{one.path}: {length} snapshots of {name} do not fill chunks of {chunk}; ingest it by copying")
 
@@ -103,7 +113,10 @@ def concatenated(found: list[Referenced]) -> xr.Dataset:
     import xarray as xr
 
     names = list(found[0].run.fields)
-    parts = [one.dataset[names].drop_vars([str(name) for name in one.dataset.coords]).rename({one.snapshot_dim: "snapshot"}) for one in found]
+    parts = [
+        one.dataset[names].drop_vars([str(name) for name in one.dataset.coords]).rename({one.snapshot_dim: "snapshot"})
+        for one in found
+    ]
     whole: xr.Dataset = xr.concat(parts, dim="snapshot", coords="minimal", compat="override", combine_attrs="override")
     return whole
 
