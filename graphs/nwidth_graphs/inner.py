@@ -79,6 +79,9 @@ class MassProduct:
     def r_factor(self, block: Array, *, centre: bool) -> Array:
         """R of the rows ``L_e^T X_e``, grouped by element."""
         columns = block.shape[1]
+        if not np.isfinite(np.sum(block, axis=0, dtype=np.float64)).all():
+            # A node whose cells all straddle panels is in no row below: its NaN must be seen here, where it can be named.
+            return np.full((columns, columns), np.nan)
         if self.patch.whitened_rows == 0:
             return np.zeros((columns, columns))
         return r_factor_of_panels(

@@ -92,9 +92,10 @@ def factor_leaf(panel: Panel, *, source: FieldSource, reduction: Reduction, read
     read_done = time.perf_counter()
     product = source.product(panel)
     block = to_device(block_read.values) if product.runs_on_device else block_read.values
-    factor = to_host(reduction.leaf(product, block, source.centre))
+    with np.errstate(over="ignore", invalid="ignore"):  # seen in the factor, and said in words
+        factor = to_host(reduction.leaf(product, block, source.centre))
     bad: tuple[BadValue, ...] = ()
-    if not np.isfinite(np.diagonal(factor)).all():
+    if not _finite(factor, reduction):
         bad = find_bad_values(source.name, panel, np.asarray(to_host(block)))
         factor = np.zeros_like(factor)
     interface = _interface_rows(source, panel, block_read.values)
@@ -144,11 +145,15 @@ def merge_lift_partials(parts: Sequence[LiftPartial]) -> LiftPartial:
 
 def close_factor(partial: Partial, *, source: FieldSource, reduction: Reduction) -> Partial:
     """At the root: add the elements that straddle panels, as one more block."""
-    if source.interface is None or not partial.interface or partial.bad:
-        return partial
-    rows = source.interface.stack(partial.interface)
-    own = reduction.leaf(source.interface.product(), rows, source.centre)
-    return Partial(reduction.merge([partial.factor, own]), partial.tally, {}, partial.bad)
+    factor = partial.factor
+    with np.errstate(over="ignore", invalid="ignore"):
+        if source.interface is not None and partial.interface and not partial.bad:
+            rows = source.interface.stack(partial.interface)
+            own = reduction.leaf(source.interface.product(), rows, source.centre)
+            factor = reduction.merge([factor, own])
+    # Blocks that are finite each may still have squares whose sum is not.
+    bad = partial.bad if partial.bad or _finite(factor, reduction) else (_overflow(source.name),)
+    return Partial(factor, partial.tally, {}, bad)
 
 
 def close_lift(partial: LiftPartial, *, source: FieldSource, transform: Array, coefficients: Array, write: object) -> LiftPartial:
@@ -171,9 +176,17 @@ def find_bad_values(name: str, panel: Panel, block: Any) -> tuple[BadValue, ...]
         local = np.unravel_index(int(row), panel.shape)
         place = tuple(int(i) + part.start for i, part in zip(local, panel.selection, strict=True))
         found.append(BadValue(name, int(snapshot), place, float(block[row, snapshot])))
-    if not found:
-        found.append(BadValue(name, -1, (), float("inf")))
-    return tuple(found)
+    return tuple(found) or (_overflow(name),)
+
+
+def _overflow(name: str) -> BadValue:
+    return BadValue(name, -1, (), float("inf"))
+
+
+def _finite(factor: Array, reduction: Reduction) -> bool:
+    """Whether the squares of all values, which everything later is made of, can be added up."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.sum(reduction.column_norms(factor) ** 2)))
 
 
 def _interface_rows(source: FieldSource, panel: Panel, values: Array) -> dict[int, Array]:

@@ -314,7 +314,7 @@ def _describe_truncation(cut: Truncation, request: ReduceSection) -> str:
 
 def _describe_bad(bad: BadValue, problem: Problem) -> str:
     if bad.snapshot < 0:
-        return f"field {bad.field!r} holds values whose squares overflow; rescale it (larger units) and ingest it again"
+        return f"field {bad.field!r} holds values whose squares overflow; rescale it (larger units)"
     shape = problem.shapes[bad.field]
     place = ", ".join(
         f"component {shape.components[index]}" if dim == "component" and shape.components else f"{dim} {index}"
@@ -330,4 +330,7 @@ def _describe_zero(name: str, source: FieldSource) -> str:
     if source.centre and source.snapshots == 1:
         return f"field {name!r} has one snapshot, which is zero once its mean is removed; set centre = false, or add snapshots"
     removed = " once its mean is removed" if source.centre else ""
-    return f"every snapshot of field {name!r} is zero{removed}: there is nothing to reduce; leave the field out"
+    return (
+        f"every snapshot of field {name!r} is zero{removed} (or its squares are): there is nothing to reduce; leave the field out, "
+        "or rescale it (smaller units)"
+    )
