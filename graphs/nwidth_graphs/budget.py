@@ -91,7 +91,7 @@ def factor_cost(
 
 
 def lift_cost(sources: Sequence[FieldSource], *, stored_bytes: int, decode_bytes: int, threads: int, rank_bound: int) -> PassCost:
-    """The second pass: modes, residual and coefficients are three products of n m N multiply-adds each."""
+    """The second pass: modes, coefficients and, where errors are small, residual: n m N multiply-adds each."""
     return PassCost(
         name="lift",
         reads=1,

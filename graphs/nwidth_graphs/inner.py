@@ -39,8 +39,8 @@ class BlockProduct(Protocol):
         """R (m, m) with ``R^T R = X^T W X``, without forming it."""
         ...
 
-    def lift(self, block: Array, transform: Array, coefficients: Array, *, centre: bool) -> tuple[Array, LiftSums]:
-        """Modes ``X T`` (rows, r), and what the certificate needs."""
+    def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
+        """Modes ``(X T)^T`` (r, rows), and what the certificate needs."""
         ...
 
 
@@ -59,9 +59,9 @@ class DiagonalProduct:
         """R of ``W^1/2 X``."""
         return r_factor(block, centre=centre, row_scale=self.row_scale)
 
-    def lift(self, block: Array, transform: Array, coefficients: Array, *, centre: bool) -> tuple[Array, LiftSums]:
+    def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
         """Modes and sums with diagonal W."""
-        return lift(block, transform, coefficients, centre=centre, row_scale=self.row_scale)
+        return lift(block, transform, predicted, centre=centre, row_scale=self.row_scale)
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class MassProduct:
             lambda rows: self.patch.whitened_panels(block, rows, centre=centre), self.patch.whitened_rows, columns
         )
 
-    def lift(self, block: Array, transform: Array, coefficients: Array, *, centre: bool) -> tuple[Array, LiftSums]:
+    def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
         """Modes and sums in the patch's mass."""
-        return mass_lift(block, transform, coefficients, self.patch, centre=centre)
+        return mass_lift(block, transform, predicted, self.patch, centre=centre)
 
 
 def identity() -> DiagonalProduct:

@@ -108,7 +108,7 @@ def lift_leaf(
     source: FieldSource,
     write: Callable[[Panel, Array, Array | None], None],
     transform: Array,
-    coefficients: Array,
+    predicted: Array | None,
     reading: Array | None = None,
 ) -> LiftPartial:
     """Lift one block, write its modes (and its mean), and measure what the basis misses there."""
@@ -118,9 +118,10 @@ def lift_leaf(
     product = source.product(panel)
     move = to_device if product.runs_on_device else to_host
     block = move(block_read.values)
-    modes, sums = product.lift(block, move(transform), move(coefficients), centre=source.centre)
+    modes, sums = product.lift(block, move(transform), None if predicted is None else move(predicted), centre=source.centre)
     write(panel, to_host(modes), to_host(row_means(block)) if source.centre else None)
-    host_sums = LiftSums(*(to_host(getattr(sums, name)) for name in LiftSums.__dataclass_fields__))
+    squares = None if sums.residual_squares is None else to_host(sums.residual_squares)
+    host_sums = LiftSums(to_host(sums.overlap), to_host(sums.coefficients), squares)
     return LiftPartial(host_sums, _tally(block_read, started, read_done), _interface_rows(source, panel, block_read.values))
 
 
@@ -156,12 +157,14 @@ def close_factor(partial: Partial, *, source: FieldSource, reduction: Reduction)
     return Partial(factor, partial.tally, {}, bad)
 
 
-def close_lift(partial: LiftPartial, *, source: FieldSource, transform: Array, coefficients: Array, write: object) -> LiftPartial:
+def close_lift(
+    partial: LiftPartial, *, source: FieldSource, transform: Array, predicted: Array | None, write: object
+) -> LiftPartial:
     """At the root: the straddling elements' share of the certificate (all modes have been written by then)."""
     if source.interface is None or not partial.interface:
         return partial
     rows = source.interface.stack(partial.interface)
-    _, own = source.interface.product().lift(rows, transform, coefficients, centre=source.centre)
+    _, own = source.interface.product().lift(rows, transform, predicted, centre=source.centre)
     return LiftPartial(merge_lift_sums([partial.sums, own]), partial.tally)
 
 

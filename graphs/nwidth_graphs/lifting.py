@@ -18,18 +18,18 @@ from nwidth_graphs.source import FieldSource, without_array
 from nwidth_graphs.trees import TaskGraph, Tree, build
 
 Write = Callable[[Panel, Array, Array | None], None]
-"""``write(panel, modes (rows, r), mean (rows,) or None)``: called in the worker, once per panel."""
+"""``write(panel, modes (r, rows), mean (rows,) or None)``: called in the worker, once per panel."""
 
 
 @dataclass(frozen=True)
 class Lift:
-    """What is lifted for one field: ``Phi = S T`` and the coefficients that the factor predicts, and where modes go."""
+    """What is lifted for one field, ``Phi = S T``, how its errors are measured, and where its modes go."""
 
     source: FieldSource
     transform: Array
     """(m, r)."""
-    coefficients: Array
-    """(r, m)."""
+    predicted: Array | None
+    """(r, m): the coefficients that the factor predicts, where the residual is to be formed; None where Pythagoras does."""
     write: Write
 
 
@@ -48,7 +48,7 @@ def _tree(lift: Lift) -> Tree:
         "source": without_array(lift.source),
         "write": lift.write,
         "transform": lift.transform,
-        "coefficients": lift.coefficients,
+        "predicted": lift.predicted,
     }
     return Tree(
         name=lift_root(lift.source.name),

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nwidth.config import ReduceSection, parse_bytes
+from nwidth.config import ReduceSection, first_problem, parse_bytes
 from nwidth.errors import ConfigError
 from nwidth.models.basis import Basis
 from nwidth.problems import COMPONENT, Memory, inner_product_of, problem_from_arrays
 from nwidth.stages.pod import BasisParts, reduce_problem
-from nwidth.stages.sinks import MemorySink
+from nwidth.stages.sinks import FolderSink, MemorySink, ModesSink
 from nwidth.workers import Executor, Progress, ThreadExecutor, executor_of
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def pod(
         block, without loading them.
     rtol, rank
         Relative projection error (Frobenius over all snapshots), largest number of modes, or both; ``rtol = 1e-4`` if neither.
-    inner_product : str or array
-        ``"identity"``, ``"mass"`` (needs `mesh`), or diagonal weights over the space dimensions (not the component).
+    inner_product : str, mapping or array
+        ``"identity"``, ``"mass"`` (needs `mesh`; space is (node,) or (node, component)), a table of these by field, or diagonal
+        weights over the space dimensions (not the component).
     centre
         Remove the mean over the snapshots; it is removed block by block, where nothing cancels.
     snapshot_scaling
@@ -74,7 +75,8 @@ def pod(
     memory
         What one worker (or this process) may use; blocks are sized for it.
     client : distributed.Client, optional
-        Where Dask arrays are computed; threads of this process by default.
+        Where Dask arrays are computed; threads of this process by default. Its workers must see this process's temporary
+        folder (``TMPDIR``), where they leave the modes.
 
     Returns
     -------
@@ -104,7 +106,8 @@ def pod(
     (5, True)
     """
     fields = _as_fields(snapshots, snapshot_dim)
-    weights, name = (None, inner_product) if isinstance(inner_product, str) else (inner_product, "identity")
+    named = isinstance(inner_product, str | Mapping)
+    weights, name = (None, inner_product) if named else (_aligned(inner_product, fields), "identity")
     options: dict[str, Any] = {"rtol": rtol, "rank": rank}
     request = _request(
         basis="joint",
@@ -116,14 +119,16 @@ def pod(
         beyond_floor=beyond_floor,
         **{key: value for key, value in options.items() if value is not None},
     )
-    budget = Memory(parse_bytes(memory))
+    budget = Memory(_bytes(memory))
     with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
         problem = problem_from_arrays(fields, request, budget, weights=weights, mesh=mesh, scratch=Path(scratch))
-        sink = MemorySink()
         with _executor(fields, client) as executor:
+            sink: ModesSink = MemorySink() if isinstance(executor, ThreadExecutor) else FolderSink(Path(scratch) / "modes")
             result = reduce_problem(problem, request, executor, sink, progress=progress)
+        parts = result.bases[0]
+        collected = {name: sink.collect(parts.name, problem.shapes[name]) for name in fields}
     label = "weights" if weights is not None else None
-    return _basis(result.bases[0], fields, sink, request, label)
+    return _basis(parts, fields, collected, request, label)
 
 
 def _request(**options: Any) -> ReduceSection:
@@ -132,9 +137,24 @@ def _request(**options: Any) -> ReduceSection:
     try:
         return ReduceSection(**options)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise ConfigError(f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}") from None
+        raise ConfigError(first_problem(error)) from None
+
+
+def _bytes(memory: str | int) -> int:
+    try:
+        return parse_bytes(memory)
+    except ValueError as error:
+        raise ConfigError(f"memory: {error}") from None
+
+
+def _aligned(weights: Any, fields: Mapping[str, xr.DataArray]) -> Any:
+    """Weights with dimension names, in the order of the first field's dimensions; other arrays as they are."""
+    import xarray as xr
+
+    if not isinstance(weights, xr.DataArray):
+        return weights
+    space = [dim for dim in next(iter(fields.values())).dims[1:] if dim in weights.dims]
+    return weights.transpose(*space, ...).values
 
 
 def _as_fields(snapshots: Snapshots, snapshot_dim: str) -> dict[str, xr.DataArray]:
@@ -172,7 +192,11 @@ def _executor(fields: Mapping[str, xr.DataArray], client: Any) -> Iterator[Execu
 
 
 def _basis(
-    parts: BasisParts, fields: Mapping[str, xr.DataArray], sink: MemorySink, request: ReduceSection, weights_label: str | None
+    parts: BasisParts,
+    fields: Mapping[str, xr.DataArray],
+    collected: Mapping[str, tuple[Any, Any]],
+    request: ReduceSection,
+    weights_label: str | None,
 ) -> Basis:
     import xarray as xr
 
@@ -183,8 +207,8 @@ def _basis(
         name=parts.name,
         spectrum=parts.spectrum,
         certificate=parts.certificate,
-        modes_by_field={name: _like_space(array, sink.modes[name], "mode") for name, array in fields.items()},
-        mean_by_field={name: _like_space(array, sink.means[name], None) for name, array in fields.items()}
+        modes_by_field={name: _like_space(array, collected[name][0], "mode") for name, array in fields.items()},
+        mean_by_field={name: _like_space(array, collected[name][1], None) for name, array in fields.items()}
         if request.centre
         else {},
         coefficients=xr.DataArray(parts.coefficients, dims=("mode", dim), coords=along, name="coefficients"),

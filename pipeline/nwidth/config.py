@@ -88,16 +88,16 @@ class ReduceSection(Section):
         str | dict[str, str], Field(description="identity, mass, or a name of the store's inner_products; or a table by field")
     ] = "identity"
     field_scaling: Annotated[
-        Literal["unit", "none"] | dict[str, float],
+        Literal["unit", "none"] | dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]],
         Field(description="scaling of the fields in a joint basis; or a table by field"),
     ] = "unit"
     beyond_floor: Annotated[bool, Field(description="keep modes below the trustworthy floor, too")] = False
 
     @model_validator(mode="before")
     @classmethod
-    def _default_tolerance(cls, table: dict[str, Any]) -> dict[str, Any]:
+    def _default_tolerance(cls, table: Any) -> Any:
         # Neither a tolerance nor a rank: 1e-4 is what an engineer's first look wants, and the plan prints it.
-        return table if "rtol" in table or "rank" in table else {**table, "rtol": 1e-4}
+        return table if not isinstance(table, dict) or "rtol" in table or "rank" in table else {**table, "rtol": 1e-4}
 
 
 class WorkersSection(Section):
@@ -150,6 +150,8 @@ def load_study(path: str | Path) -> Study:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no study file {file}; write one, or start from the one that `nwidth demo` leaves") from None
+    except OSError as error:
+        raise ConfigError(f"the study file {file} cannot be read: {error.strerror}; give a TOML file that you may read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
     return check_study(table, folder=file.resolve().parent, label=str(file))
@@ -157,16 +159,20 @@ def load_study(path: str | Path) -> Study:
 
 def check_study(table: dict[str, Any], folder: Path = Path(), label: str = "the study") -> Study:
     """Check a study given as a table; errors name `label` and the key."""
+    if "folder" in table:  # ours, and not a key of the file
+        raise ConfigError(f"{label}: unknown key 'folder'; known: {', '.join(_known_keys([]))}")
     try:
         return Study(**table, folder=folder)
     except ValidationError as error:
-        raise ConfigError(f"{label}: {_first_problem(error)}") from None
+        raise ConfigError(f"{label}: {first_problem(error)}") from None
 
 
-def _first_problem(error: ValidationError) -> str:
-    # A misspelt key also leaves its right spelling missing: the misspelling is what to report.
-    problem = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
-    place = [str(part) for part in problem["loc"]]
+def first_problem(error: ValidationError) -> str:
+    """The first thing to mend, in words."""
+    # A misspelt key also leaves its right spelling missing: the misspelling is what to report. Of the alternatives of one key,
+    # the one that got furthest into the value is the one that was meant.
+    problem = min(error.errors(include_url=False), key=lambda found: (found["type"] != "extra_forbidden", -len(found["loc"])))
+    place = [str(part) for part in problem["loc"] if str(part) != "str" and "[" not in str(part)]
     key = ".".join(place)
     if problem["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(place[-1], _known_keys(place[:-1]), n=1, cutoff=0.5)

@@ -7,6 +7,7 @@ DataArrays   + request + memory ──> Problem     views of memory, or blocks o
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,12 +148,16 @@ def _known_fields(schema: StoreSchema, request: ReduceSection) -> tuple[str, ...
         if name not in schema.fields:
             raise ConfigError(f"reduce.fields: {name!r} is not in the store; it has {', '.join(schema.fields)}")
     names = request.fields or tuple(schema.fields)
+    _check_tables(names, request, "reduce.")
+    return names
+
+
+def _check_tables(names: Sequence[str], request: ReduceSection, prefix: str = "") -> None:
     for option in ("inner_product", "field_scaling"):
         table = getattr(request, option)
         unknown = [name for name in table if name not in names] if isinstance(table, dict) else []
         if unknown:
-            raise ConfigError(f"reduce.{option}: {unknown[0]!r} is not among the fields that are reduced: {', '.join(names)}")
-    return names
+            raise ConfigError(f"{prefix}{option}: {unknown[0]!r} is not among the fields that are reduced: {', '.join(names)}")
 
 
 def snapshot_ranges(schema: StoreSchema, request: ReduceSection) -> tuple[tuple[int, int], ...]:
@@ -249,9 +254,20 @@ def problem_from_arrays(
     mesh: Mesh | None = None,
     scratch: Path | None = None,
 ) -> Problem:
-    """The problem of DataArrays (snapshot first), each in memory or on Dask."""
+    """The problem of DataArrays (snapshot first), each in memory or on Dask; patches of a mass matrix lie under `scratch`.
+
+    Raises
+    ------
+    FieldError
+        A field is empty, or not of floating-point numbers.
+    ConfigError
+        An unknown inner product or field name, weights or a mesh that do not fit.
+    PlanError
+        A field does not fit the memory.
+    """
     sources: dict[str, FieldSource] = {}
     shapes: dict[str, FieldShape] = {}
+    _check_tables(tuple(arrays), request)
     for name, array in arrays.items():
         _check_array(name, array)
         cut = _cut_array(name, array, request, memory)
@@ -260,11 +276,10 @@ def problem_from_arrays(
         if weights is not None:
             space = array.shape[1:-1] if components > 1 or array.dims[-1] == COMPONENT else array.shape[1:]
             extra["product"] = GivenWeights(check_weights("inner_product", np.asarray(weights, np.float64), space), components)
-        elif inner_product_of(name, request) == "mass":
-            if mesh is None or scratch is None or mesh.n_points != array.shape[1]:
-                found = "there is none" if mesh is None else f"it has {mesh.n_points} points for {array.shape[1]} nodes"
-                raise ConfigError(f'inner_product = "mass" needs the mesh of field {name!r}, and {found}; pass mesh=, or weights')
-            extra["product"], extra["interface"] = cut_mass(mesh, cut.panels, components, scratch / name)
+        elif _wants_mass(name, request):
+            extra["product"], extra["interface"] = cut_mass(
+                _mesh_of(name, array, mesh), cut.panels, components, (scratch or Path()) / name
+            )
         sources[name] = FieldSource(
             name=name, panels=cut.panels, snapshots=array.shape[0], itemsize=array.dtype.itemsize, centre=request.centre,
             **extra, **_blocks(array, cut),
@@ -274,8 +289,30 @@ def problem_from_arrays(
             tuple(map(str, array[COMPONENT].values)) if COMPONENT in array.coords else (), str(array.attrs.get("units", "")),
         )  # fmt: skip
     first = next(iter(arrays.values()))
-    token = content_token(*(array.data for array in arrays.values()), request.model_dump_json(), memory.bytes, memory.threads)
+    # Arrays in memory never leave this process, so nothing can mistake their keys, and hashing them would cost as much as a pass.
+    contents = [array.data if array.chunks is not None else uuid.uuid4().hex for array in arrays.values()]
+    token = content_token(*contents, request.model_dump_json(), memory.bytes, memory.threads)
     return Problem(sources, shapes, token, lambda index: _array_label(first, index))
+
+
+def _wants_mass(name: str, request: ReduceSection) -> bool:
+    wanted = inner_product_of(name, request)
+    if wanted not in ("identity", "mass"):
+        raise ConfigError(f'inner_product = {wanted!r} is not known; give "identity", "mass", or an array of weights')
+    return wanted == "mass"
+
+
+def _mesh_of(name: str, array: xr.DataArray, mesh: Mesh | None) -> Mesh:
+    space = array.dims[1:]
+    if len(space) - (space[-1] == COMPONENT) != 1:
+        raise ConfigError(
+            f'inner_product = "mass" needs field {name!r} over (node,) or (node, component), and its space is {space}; name the '
+            f"last dimension {COMPONENT!r} if it is one, or pass weights"
+        )
+    if mesh is None or mesh.n_points != array.shape[1]:
+        found = "there is none" if mesh is None else f"it has {mesh.n_points} points for {array.shape[1]} nodes"
+        raise ConfigError(f'inner_product = "mass" needs the mesh of field {name!r}, and {found}; pass mesh=, or weights')
+    return mesh
 
 
 def _check_array(name: str, array: xr.DataArray) -> None:

@@ -101,23 +101,23 @@ def mass_gram(block: Array, patch: ElementPatch, *, centre: bool) -> Array:
 
 
 def mass_lift(
-    block: Array, transform: Array, coefficients: Array, patch: ElementPatch, *, centre: bool
+    block: Array, transform: Array, predicted: Array | None, patch: ElementPatch, *, centre: bool
 ) -> tuple[Array, LiftSums]:
-    """Modes ``Phi = X T`` of one block and its `LiftSums` in the inner product of the patch."""
+    """Modes ``(X T)^T`` (r, rows) of one block and its `LiftSums` in the inner product of the patch."""
     mean, (snapshots, rank) = _means(block, centre), transform.shape
-    modes = np.zeros((block.shape[0], rank))
+    modes = np.zeros((rank, block.shape[0]))
     for start in range(0, snapshots, COLUMNS):
-        modes += _columns(block, mean, start) @ transform[start : start + COLUMNS]
-    weighted = patch.matrix @ modes
-    inner, residual, norm = np.zeros((rank, snapshots)), np.zeros(snapshots), np.zeros(snapshots)
+        modes += transform[start : start + COLUMNS].T @ _columns(block, mean, start).T
+    weighted = (patch.matrix @ modes.T).T
+    inner, squares = np.zeros((rank, snapshots)), np.zeros(snapshots)
     for start in range(0, snapshots, COLUMNS):
         part = slice(start, start + COLUMNS)
         fields = _columns(block, mean, start)
-        missed = fields - modes @ coefficients[:, part]
-        inner[:, part] = weighted.T @ fields
-        residual[part] = np.einsum("ij,ij->j", missed, patch.matrix @ missed)
-        norm[part] = np.einsum("ij,ij->j", fields, patch.matrix @ fields)
-    return modes, LiftSums(modes.T @ weighted, inner, residual, norm)
+        inner[:, part] = weighted @ fields
+        if predicted is not None:
+            missed = fields - modes.T @ predicted[:, part]
+            squares[part] = np.einsum("ij,ij->j", missed, patch.matrix @ missed)
+    return modes, LiftSums(weighted @ modes.T, inner, None if predicted is None else squares)
 
 
 def _means(block: Array, centre: bool) -> Array:

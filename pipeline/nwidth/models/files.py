@@ -61,7 +61,7 @@ class FieldShape:
 
 @dataclass(frozen=True)
 class ModesWriter:
-    """``write(panel, modes (rows, r), mean (rows,) or None)``: called in the worker that lifted the panel."""
+    """``write(panel, modes (r, rows), mean (rows,) or None)``: called in the worker that lifted the panel."""
 
     folder: str
     rank: int
@@ -70,7 +70,7 @@ class ModesWriter:
         import zarr
 
         group = zarr.open_group(self.folder, mode="r+")
-        group["modes"][(slice(None), *panel.selection)] = modes.T.reshape(self.rank, *panel.shape)  # type: ignore[index]
+        group["modes"][(slice(None), *panel.selection)] = modes.reshape(self.rank, *panel.shape)  # type: ignore[index]
         if mean is not None:
             group["mean"][panel.selection] = mean.reshape(panel.shape)  # type: ignore[index]
 

@@ -28,7 +28,9 @@ from nwidth.workers import Executor, Progress
 from nwidth_graphs.factor import factor_graph, factor_root
 from nwidth_graphs.kernels.lift import (
     LiftSums,
+    field_error_square,
     merge_lift_sums,
+    needs_residual,
     orthogonality_defect,
     projection_errors,
     repair_transform,
@@ -120,8 +122,7 @@ def reduce_problem(
         route = Route(route.fallback, fallback_reason(request, bitten.floor, bitten.rank, asked))
         factors = run.factor_pass(route.reduction)
         truncations = run.truncations(factors, route.reduction)
-    scaling = run.field_scaling(factors, route.reduction)
-    bases = run.lift_pass(truncations, scaling, route)
+    bases = run.lift_pass(factors, truncations, route)
     return PodResult(bases, factors, route.reduction.name, route.reason, tuple(run.passes))
 
 
@@ -183,47 +184,66 @@ class _Run:
         }
 
     def lift_pass(
-        self, truncations: Mapping[str, Truncation], scaling: Mapping[str, float], route: Route
+        self, factors: Mapping[str, Floats], truncations: Mapping[str, Truncation], route: Route
     ) -> tuple[BasisParts, ...]:
+        scaling = self.field_scaling(factors, route.reduction)
+        field_norms = {field: route.reduction.column_norms(factor) for field, factor in factors.items()}
+        norms = {
+            name: np.sqrt(sum((scaling[field] * field_norms[field]) ** 2 for field in fields))
+            for name, fields in self.groups.items()
+        }
         lifts = [
             Lift(
                 self.problem.sources[field],
                 cut.transform,
-                cut.coefficients,
+                cut.coefficients if needs_residual(norms[name], cut.coefficients) else None,
                 self.sink.begin(name, self.problem.shapes[field], cut.rank, centred=self.request.centre),
             )
             for name, cut in truncations.items()
             for field in self.groups[name]
         ]
         results: dict[str, LiftPartial] = self._measured("lift", lift_graph(lifts, self.problem.token, self.device))
+        sums = {field: results[lift_root(field)].sums for field in self.problem.sources}
         return tuple(
-            self._close_basis(name, cut, {field: results[lift_root(field)].sums for field in self.groups[name]}, scaling, route)
-            for name, cut in truncations.items()
+            self._close_basis(name, cut, sums, scaling, field_norms, norms[name], route) for name, cut in truncations.items()
         )
 
     def _close_basis(
-        self, name: str, cut: Truncation, sums: Mapping[str, LiftSums], scaling: Mapping[str, float], route: Route
+        self,
+        name: str,
+        cut: Truncation,
+        sums: Mapping[str, LiftSums],
+        scaling: Mapping[str, float],
+        field_norms: Mapping[str, Floats],
+        norms: Floats,
+        route: Route,
     ) -> BasisParts:
-        total = merge_lift_sums([scale_lift_sums(part, scaling[field] ** 2) for field, part in sums.items()])
-        squares, exact = projection_errors(total, cut.coefficients)
+        fields = self.groups[name]
+        total = merge_lift_sums([scale_lift_sums(sums[field], scaling[field] ** 2) for field in fields])
+        squares, exact = projection_errors(total, cut.coefficients, norms)
         measured = orthogonality_defect(total.overlap)
         coefficients, defect = self._repair(name, exact, total.overlap, scaling) if measured > MAX_DEFECT else (exact, measured)
         certificate = Certificate(
-            relative_errors=_ratios(np.sqrt(squares), np.sqrt(total.norm_squares)),
-            snapshot_norms=np.sqrt(total.norm_squares),
-            frobenius_error=_frobenius(squares, total.norm_squares, cut.snapshot_scale),
+            relative_errors=_ratios(np.sqrt(squares), norms),
+            snapshot_norms=norms,
+            frobenius_error=_frobenius(squares, norms, cut.snapshot_scale),
             expected_error=cut.expected_error,
-            field_errors={field: _field_error(part, cut.coefficients, exact) for field, part in sums.items()},
+            field_errors={
+                field: _field_error(
+                    field_error_square(sums[field], cut.coefficients, exact, field_norms[field]), field_norms[field]
+                )
+                for field in fields
+            },
             orthogonality_defect=defect,
             measured_defect=measured,
         )
         return BasisParts(
             name=name,
-            fields=tuple(sums),
+            fields=fields,
             spectrum=Spectrum(cut.singular_values, cut.floor, route.reduction.name, route.reason),
             coefficients=coefficients,
             certificate=certificate,
-            field_scaling={field: scaling[field] for field in sums},
+            field_scaling={field: scaling[field] for field in fields},
             truncation=_describe_truncation(cut, self.request),
         )
 
@@ -284,20 +304,13 @@ def _ratios(errors: Floats, norms: Floats) -> Floats:
     return np.divide(errors, norms, out=np.zeros_like(errors), where=norms > 0)
 
 
-def _frobenius(squares: Floats, norm_squares: Floats, scale: Floats) -> float:
-    return float(np.sqrt(np.sum(scale**2 * squares) / np.sum(scale**2 * norm_squares)))
+def _frobenius(squares: Floats, norms: Floats, scale: Floats) -> float:
+    return float(np.sqrt(np.sum(scale**2 * squares) / np.sum((scale * norms) ** 2)))
 
 
-def _field_error(sums: LiftSums, predicted: Floats, exact: Floats) -> float:
-    """Relative Frobenius error of one field under the joint coefficients ``A``; with ``D = A - Q``
-
-    ``||S - Phi A||^2 = ||E||^2 - 2 D . (B - G Q) + D . G D``.
-    """
-    difference = exact - predicted
-    cross = np.sum(difference * (sums.coefficients - sums.overlap @ predicted))
-    square = sums.residual_squares.sum() - 2 * cross + np.sum(difference * (sums.overlap @ difference))
-    norm = sums.norm_squares.sum()
-    return float(np.sqrt(max(square, 0.0) / norm)) if norm > 0 else 0.0
+def _field_error(square: float, norms: Floats) -> float:
+    total = float(np.sum(norms**2))
+    return float(np.sqrt(square / total)) if total > 0 else 0.0
 
 
 def _describe_truncation(cut: Truncation, request: ReduceSection) -> str:
@@ -331,6 +344,6 @@ def _describe_zero(name: str, source: FieldSource) -> str:
         return f"field {name!r} has one snapshot, which is zero once its mean is removed; set centre = false, or add snapshots"
     removed = " once its mean is removed" if source.centre else ""
     return (
-        f"every snapshot of field {name!r} is zero{removed} (or its squares are): there is nothing to reduce; leave the field out, "
-        "or rescale it (smaller units)"
+        f"every snapshot of field {name!r} is zero{removed} (or its squares are): there is nothing to reduce; leave the field "
+        "out, or rescale it (smaller units)"
     )

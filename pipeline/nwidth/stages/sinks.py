@@ -38,6 +38,10 @@ class ModesSink(Protocol):
         """Put the repaired modes in the place of the old ones."""
         ...
 
+    def collect(self, basis: str, shape: FieldShape) -> tuple[Floats, Floats | None]:
+        """The modes (N, *space) and the mean (*space), where there is one, in this process's memory."""
+        ...
+
 
 @dataclass(frozen=True)
 class FolderSink:
@@ -65,6 +69,13 @@ class FolderSink:
         folder = self.model / "bases" / basis / shape.name
         shutil.rmtree(folder / "modes")
         (folder / "repaired").rename(folder / "modes")
+
+    def collect(self, basis: str, shape: FieldShape) -> tuple[Floats, Floats | None]:
+        """Read the arrays."""
+        import zarr
+
+        group: Any = zarr.open_group(str(self.model / "bases" / basis / shape.name), mode="r")
+        return np.asarray(group["modes"][...]), np.asarray(group["mean"][...]) if "mean" in group else None
 
 
 def _like(array: Any) -> dict[str, Any]:
@@ -99,7 +110,7 @@ class RepairInFolder:
 
 @dataclass
 class MemorySink:
-    """Modes as arrays of this process: for data that are in its memory anyway."""
+    """Modes as arrays of this process, written by its own threads: a worker process would fill a copy and lose it."""
 
     modes: dict[str, Floats] = field(default_factory=dict)
     means: dict[str, Floats] = field(default_factory=dict)
@@ -108,10 +119,12 @@ class MemorySink:
     def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
         """Allocate."""
         modes = self.modes[shape.name] = np.full((rank, *shape.shape), np.nan)
-        mean = self.means[shape.name] = np.full(shape.shape, np.nan) if centred else np.empty(0)
+        mean = np.full(shape.shape if centred else (0,), np.nan)
+        if centred:
+            self.means[shape.name] = mean
 
         def write(panel: Panel, rows: Floats, mean_rows: Floats | None) -> None:
-            modes[(slice(None), *panel.selection)] = rows.T.reshape(rank, *panel.shape)
+            modes[(slice(None), *panel.selection)] = rows.reshape(rank, *panel.shape)
             if mean_rows is not None:
                 mean[panel.selection] = mean_rows.reshape(panel.shape)
 
@@ -133,3 +146,7 @@ class MemorySink:
     def finish_repair(self, basis: str, shape: FieldShape) -> None:
         """Swap the arrays."""
         self.modes[shape.name] = self._repaired.pop(shape.name)
+
+    def collect(self, basis: str, shape: FieldShape) -> tuple[Floats, Floats | None]:
+        """The arrays themselves."""
+        return self.modes[shape.name], self.means.get(shape.name)
