@@ -69,7 +69,12 @@ def field_layouts(fields: Mapping[str, FieldSpec], n_snapshots: int, options: St
 
 
 def create_arrays(
-    root: zarr.Group, run: Run, parameters: Parameters, layouts: Mapping[str, Layout], named: Mapping[str, tuple[str, ...]], codec: str
+    root: zarr.Group,
+    run: Run,
+    parameters: Parameters,
+    layouts: Mapping[str, Layout],
+    named: Mapping[str, tuple[str, ...]],
+    codec: str,
 ) -> None:
     """Create every array that the store of `run` will ever have, with no snapshot in it yet; the mesh and grid are written."""
     paths = _create_mesh(root, run)
@@ -99,7 +104,7 @@ def _create_field(
         shape=(0, *spec.shape),
         chunks=layout.chunks,
         shards=layout.shards,
-        dtype=spec.dtype,
+        dtype=spec.dtype.newbyteorder("="),
         compressors=compressors(codec, spec.dtype),
         fill_value=np.nan,
         dimension_names=(SNAPSHOT, *dims),
@@ -114,7 +119,8 @@ def _create_coordinates(root: zarr.Group, run: Run, parameters: Parameters) -> N
     create_column(root, "fields/time", (SNAPSHOT,), np.float64, attributes=time)
     for name, values in parameters.items():
         dtype = np.float64 if values.dtype.kind == "f" else str
-        create_column(root, f"fields/{name}", (SNAPSHOT,), dtype, attributes={ROLE_KEY: "parameter"})
+        units = {"units": run.attributes[f"units:{name}"]} if f"units:{name}" in run.attributes else {}
+        create_column(root, f"fields/{name}", (SNAPSHOT,), dtype, attributes={ROLE_KEY: "parameter", **units})
     for name, values in run.coordinates.items():
         column = create_column(root, f"fields/{name}", (name,), values.dtype, attributes={ROLE_KEY: "grid"}, length=len(values))
         column[:] = values
@@ -160,7 +166,9 @@ def check_weights(run: Run) -> None:
     for name, weights in run.weights.items():
         _weight_dims(name, weights, run)
         if not np.isfinite(weights).all() or (weights < 0).any():
-            raise FieldError(f"weights {name!r} have a negative or non-finite entry; an inner product needs weights of at least 0")
+            raise FieldError(
+                f"weights {name!r} have a negative or non-finite entry; an inner product needs weights of at least 0"
+            )
 
 
 def append_coordinates(root: zarr.Group, run: Run, simulation: str, parameters: Parameters) -> None:

@@ -1,7 +1,7 @@
 """What both kinds of store share: everything but how a transaction begins, commits and is read back.
 
-    append:  lock -> recover -> refuse -> lengthen -> write snapshots -> commit
-                                ^ nothing was written before here      ^ nothing is visible before here
+append:  lock -> recover -> refuse -> lengthen -> write snapshots -> commit
+                            ^ nothing was written before here      ^ nothing is visible before here
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ class BaseStore(ABC):
                 writer.finish()
                 append_coordinates(root, run, simulation, columns)
                 append_entry(root, RunEntry(simulation, source_key, start, start + count, files, reader))
-                transaction.commit(f"append {simulation}", {"simulation": simulation, "source_key": source_key, "code": code_version()})
+                transaction.commit(
+                    f"append {simulation}", {"simulation": simulation, "source_key": source_key, "code": code_version()}
+                )
 
     def _failures(self) -> AbstractContextManager[None]:
         return store_failures(self.url, "append to")
@@ -167,7 +169,9 @@ class BaseStore(ABC):
         """Refuse a run that does not fit; create the arrays where it is the first."""
         named = field_dimensions(run.fields)
         if not catalog.fields:
-            create_arrays(root, run, parameters, field_layouts(run.fields, run.times.size, self.options), named, self.options.codec)
+            create_arrays(
+                root, run, parameters, field_layouts(run.fields, run.times.size, self.options), named, self.options.codec
+            )
             return
         check_same_mesh(root, run, catalog)
         check_same_fields(catalog, run, named)
@@ -181,7 +185,9 @@ class BaseStore(ABC):
                 if kind != "diagonal" or not _same({"weights": weights}, arrays):
                     raise FieldError(f"weights {name!r} differ from those in {self.url}; ingest the run into a store of its own")
 
-    def write_inner_product(self, name: str, kind: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
+    def write_inner_product(
+        self, name: str, kind: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
+    ) -> None:
         """Commit ``inner_products/<name>``; writing the same arrays again does nothing.
 
         Raises

@@ -99,13 +99,19 @@ def read_integration_points(root: zarr.Group) -> IntegrationPoints | None:
 def check_same_fields(catalog: Catalog, run: Run, named: Mapping[str, tuple[str, ...]]) -> None:
     """Refuse a run whose fields, their places, shapes, units or times differ from the store's (`FieldError`)."""
     if set(run.fields) != set(catalog.fields):
-        raise FieldError(f"{_names('field', set(catalog.fields), set(run.fields))}; choose the same fields as the store's first run")
+        raise FieldError(
+            f"{_names('field', set(catalog.fields), set(run.fields))}; choose the same fields as the store's first run"
+        )
     for name, spec in run.fields.items():
         for what, found, expected in _aspects(spec, catalog.fields[name]):
             if found != expected:
-                raise FieldError(f"field {name!r} has {what} {found}, and the store has {expected}; mend the run or start a new store")
+                raise FieldError(
+                    f"field {name!r} has {what} {found}, and the store has {expected}; mend the run or start a new store"
+                )
     if run.time_units != catalog.time_units:
-        raise FieldError(f"the run counts time in {run.time_units!r}, and the store in {catalog.time_units!r}; convert the run's times")
+        raise FieldError(
+            f"the run counts time in {run.time_units!r}, and the store in {catalog.time_units!r}; convert the run's times"
+        )
 
 
 def _aspects(spec: FieldSpec, info: FieldInfo) -> list[tuple[str, Any, Any]]:
@@ -122,7 +128,9 @@ def _aspects(spec: FieldSpec, info: FieldInfo) -> list[tuple[str, Any, Any]]:
 def check_same_parameters(catalog: Catalog, given: Mapping[str, str]) -> None:
     """Refuse parameters of other names or types (``number``, ``text``) than the store's (`FieldError`)."""
     if set(given) != set(catalog.parameters):
-        raise FieldError(f"{_names('parameter', set(catalog.parameters), set(given))}; every run of a store has the same parameters")
+        raise FieldError(
+            f"{_names('parameter', set(catalog.parameters), set(given))}; every run of a store has the same parameters"
+        )
     for name, kind in given.items():
         if kind != catalog.parameters[name]:
             raise FieldError(f"parameter {name!r} is a {kind}, and a {catalog.parameters[name]} in the store; give it as before")
@@ -145,7 +153,9 @@ def check_same_mesh(root: zarr.Group, run: Run, catalog: Catalog) -> None:
             raise MeshError(f"the run's mesh differs from the store's: {difference}; ingest it into a store of its own")
     _check_points(read_integration_points(root), run.integration_points)
     if set(run.coordinates) != set(catalog.grid):
-        raise MeshError(f"the run has grid axes {sorted(run.coordinates)} and the store has {sorted(catalog.grid)}; ingest it separately")
+        raise MeshError(
+            f"the run has grid axes {sorted(run.coordinates)} and the store has {sorted(catalog.grid)}; ingest it separately"
+        )
     for name, values in run.coordinates.items():
         if not same_values(read_column(root, f"fields/{name}"), values):
             raise MeshError(f"the run's grid differs from the store's along {name!r}; ingest it into a store of its own")
@@ -157,11 +167,15 @@ def _has(thing: object) -> str:
 
 def _check_points(ours: IntegrationPoints | None, theirs: IntegrationPoints | None) -> None:
     if (ours is None) != (theirs is None):
-        raise MeshError(f"the run has {_has(theirs)} set of integration points and the store has {_has(ours)}; ingest it separately")
+        raise MeshError(
+            f"the run has {_has(theirs)} set of integration points and the store has {_has(ours)}; ingest it separately"
+        )
     if ours is None or theirs is None:
         return
     if not (np.array_equal(ours.cell, theirs.cell) and np.array_equal(ours.local, theirs.local)):
-        raise MeshError("the run's integration points differ from the store's (owning cells or local numbers); ingest it separately")
+        raise MeshError(
+            "the run's integration points differ from the store's (owning cells or local numbers); ingest it separately"
+        )
 
 
 def same_values(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:

@@ -104,20 +104,26 @@ def fetch(objects: ObjectStore, key: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if response.meta["size"] > DOCUMENT_LIMIT:
-        raise LayoutError(f"{key} has {response.meta['size']} bytes, and a metadata document has a few thousand; the store is damaged")
+        raise LayoutError(
+            f"{key} has {response.meta['size']} bytes, and a metadata document has a few thousand; the store is damaged"
+        )
     return bytes(response.bytes())
 
 
 def parse_journal(journal: bytes, url: str) -> Documents:
-    """The documents of a journal; a journal may come from a stranger, so keys that could leave the store are refused (`LayoutError`)."""
+    """The documents of a journal. It may come from a stranger: keys that could leave the store are refused (`LayoutError`)."""
     try:
         content = json.loads(journal)
         version, documents = content["nwidth_journal"], content["documents"]
         encoded = {str(key): str(text).encode() for key, text in documents.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LayoutError(f"{JOURNAL} in {url} is not a journal of nwidth; the store is damaged: restore it from a copy") from error
+        raise LayoutError(
+            f"{JOURNAL} in {url} is not a journal of nwidth; the store is damaged: restore it from a copy"
+        ) from error
     if version != JOURNAL_VERSION:
-        raise LayoutError(f"{JOURNAL} in {url} has version {version}, expected {JOURNAL_VERSION}; update nwidth to open the store")
+        raise LayoutError(
+            f"{JOURNAL} in {url} has version {version}, expected {JOURNAL_VERSION}; update nwidth to open the store"
+        )
     for key in encoded:
         if not is_metadata(key) or ".." in key.split("/") or re.match(r"[/\\]", key):
             raise LayoutError(f"{JOURNAL} in {url} names {key!r}, which is no metadata document of the store; do not open it")

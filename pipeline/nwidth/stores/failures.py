@@ -47,6 +47,8 @@ def _sentence(error: Exception, url: str, what: str) -> str:
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if code in _FULL or any(words in text for words in ("No space left", "File too large", "quota exceeded")):
         return f"cannot {what} {url}: no room on disk; free some or choose another place (what was committed before is intact)"
-    if code in _DENIED or any(words in text for words in ("Permission denied", "Access Denied", "AccessDenied", "Not a directory", "Read-only")):
+    if code in _DENIED or any(
+        words in text for words in ("Permission denied", "Access Denied", "AccessDenied", "Not a directory", "Read-only")
+    ):
         return f"cannot {what} {url}: no permission, or a part of the path is a file; check the path and its rights ({first})"
     return f"cannot {what} {url}: {first}; check that the place is reachable and try again"

@@ -102,4 +102,6 @@ class IcechunkTransaction:
         try:
             self._session.commit(message, metadata=dict(metadata))
         except icechunk.ConflictError as error:
-            raise StoreError(f"another writer committed to {self._url} meanwhile, and its run stands; append this run again") from error
+            raise StoreError(
+                f"another writer committed to {self._url} meanwhile, and its run stands; append this run again"
+            ) from error

@@ -122,5 +122,7 @@ def _damaged(reference: Reference, array: zarr.Array[Any], path: str) -> list[st
             problems.append(str(error))
             continue
         if values.dtype.kind in "fc" and not np.isfinite(values).all():
-            problems.append(f"chunk c/{'/'.join(map(str, chunk))} of array {path} holds NaN or infinite values; ingest the run again")
+            problems.append(
+                f"chunk c/{'/'.join(map(str, chunk))} of array {path} holds NaN or infinite values; ingest the run again"
+            )
     return problems

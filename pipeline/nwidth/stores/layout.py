@@ -29,7 +29,7 @@ from nwidth.errors import PlanError
 
 MiB = 1 << 20
 
-# Below 1 MiB the fixed cost of a chunk shows in reads (6-9 times slower at 64 KiB); above 4 MiB looking at one snapshot gets dear.
+# Below 1 MiB the fixed cost of a chunk shows in reads (6-9 times slower at 64 KiB); above 4 MiB one snapshot gets dear to see.
 CHUNK_TARGET = 2 * MiB
 CHUNK_LIMIT = 4 * MiB
 # Dask spends about a millisecond per task: blocks under 64 MiB make the scheduler the bottleneck, over 256 MiB memory is.
@@ -91,7 +91,7 @@ def choose_layout(
     snapshot_bytes = math.prod(shape) * dtype.itemsize
     if snapshot_bytes > memory_budget:
         raise PlanError(
-            f"one snapshot takes {snapshot_bytes} bytes and the writer may hold {memory_budget}; raise memory_budget above one snapshot"
+            f"one snapshot takes {snapshot_bytes} bytes and the writer may hold {memory_budget}; raise memory_budget above that"
         )
     rows_wanted = _power_of_two(max(expected_snapshots, LEAST_EXPECTED))
     rows_afford = _power_of_two_below(memory_budget // snapshot_bytes)
@@ -107,7 +107,9 @@ def choose_layout(
     shard_bytes = math.prod(shards) * dtype.itemsize
     if shards == chunks:
         return Layout(chunks, None, f"chunks of {_size(chunk_bytes)} hold the field; too small to need shards")
-    return Layout(chunks, shards, f"chunks of {_size(chunk_bytes)} in shards of {_size(shard_bytes)}, {shard_rows} snapshots each")
+    return Layout(
+        chunks, shards, f"chunks of {_size(chunk_bytes)} in shards of {_size(shard_bytes)}, {shard_rows} snapshots each"
+    )
 
 
 def _shard_rows(chunk_rows: int, chunk_bytes: int, rows: int) -> int:

@@ -50,4 +50,6 @@ def check_new(runs: tuple[RunEntry, ...], simulation: str, source_key: str, url:
         if run.source_key == source_key:
             raise DuplicateRunError(f"this run is in {url} already, as simulation {run.simulation!r}; it was not added again")
         if run.simulation == simulation:
-            raise DuplicateRunError(f"{url} has another run named {simulation!r} already; give this one a different simulation name")
+            raise DuplicateRunError(
+                f"{url} has another run named {simulation!r} already; give this one a different simulation name"
+            )

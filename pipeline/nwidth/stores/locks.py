@@ -99,7 +99,9 @@ class Lease:
         """Prolong the lease when a third of it is over; `StoreError` where another writer took it meanwhile."""
         if time.monotonic() - self._renewed > LEASE_SECONDS / 3 and not self._put({"e_tag": self._tag}):
             self._tag = None
-            raise StoreError(f"another writer took over {self._url} after {LEASE_SECONDS:.0f} silent seconds; append the run again")
+            raise StoreError(
+                f"another writer took over {self._url} after {LEASE_SECONDS:.0f} silent seconds; append the run again"
+            )
 
     def release(self) -> None:
         """Give the lease back, if it is still ours."""

@@ -198,7 +198,9 @@ class Pins:
             _PINNED.set({**_PINNED.get(), (id(self), key): pin})
         return None if value is None else prototype.buffer.from_bytes(value)
 
-    async def _fetch(self, key: str, held: OpenFile | str | None, byte_range: ByteRequest | None) -> tuple[bytes | None, OpenFile | str | None]:
+    async def _fetch(
+        self, key: str, held: OpenFile | str | None, byte_range: ByteRequest | None
+    ) -> tuple[bytes | None, OpenFile | str | None]:
         if isinstance(self._store, ObjectStore):
             return await _fetch_object(self._store, key, held if isinstance(held, str) else None, byte_range)
         try:

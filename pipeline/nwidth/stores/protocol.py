@@ -81,6 +81,10 @@ class StoreReference(Protocol):
         """Open the root group read-only; chunks read through it are added to `bytes_read`."""
         ...
 
+    def read_block(self, path: str, selection: tuple[slice, ...], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Read ``array[selection]``, into `out` where given; a missing or damaged chunk is a `StoreError` that names it."""
+        ...
+
     @property
     def bytes_read(self) -> int:
         """Bytes that this process has fetched through this reference so far (compressed, as stored)."""
@@ -130,7 +134,9 @@ class SnapshotStore(Protocol):
 
     def integration_points(self) -> IntegrationPoints | None: ...
 
-    def write_inner_product(self, name: str, kind: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None: ...
+    def write_inner_product(
+        self, name: str, kind: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
+    ) -> None: ...
 
     def read_inner_product(self, name: str) -> tuple[str, dict[str, NDArray[Any]], dict[str, Any]]:
         """(kind, arrays, attributes) of ``inner_products/<name>``."""

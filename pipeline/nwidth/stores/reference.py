@@ -84,7 +84,9 @@ class Reference:
         array = self.array(path)
         bounds = _bounds(array, selection)
         if out is not None and (out.shape != tuple(stop - start for start, stop in bounds) or out.dtype != array.dtype):
-            raise StoreError(f"the buffer for {path} has shape {out.shape} and type {out.dtype}; it must fit the selection {bounds}")
+            raise StoreError(
+                f"the buffer for {path} has shape {out.shape} and type {out.dtype}; it must fit the selection {bounds}"
+            )
         slices = tuple(slice(start, stop) for start, stop in bounds)
         try:
             return _read(array, slices, out)
@@ -148,12 +150,18 @@ def open_zarr(reference: Reference) -> Opened:
     place = location(reference.url)
     documents = read_documents(objects(place, reference.options), reference.url)
     if not documents or root_attributes(documents[METADATA], reference.url).get(STORE_ID_KEY) != reference.store_id:
-        raise StoreError(f"version {reference.version} of {reference.url} is gone: the store was removed or made anew; open it again")
+        raise StoreError(
+            f"version {reference.version} of {reference.url} is gone: the store was removed or made anew; open it again"
+        )
     lengths = {SNAPSHOT: reference.n_snapshots, RUN: reference.n_runs}
     pinned = {key: truncate(document, lengths) for key, document in documents.items()}
     count = ByteCount()
     store = Pinned(
-        chunk_store(place, reference.options, read_only=True), count, reference.url, pinned, Volatile(pinned, reference.n_snapshots)
+        chunk_store(place, reference.options, read_only=True),
+        count,
+        reference.url,
+        pinned,
+        Volatile(pinned, reference.n_snapshots),
     )
     return Opened(zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False), count)
 
@@ -226,7 +234,7 @@ def _second_try(
         except Exception as failure:
             name = "/".join(map(str, chunk))
             raise StoreError(
-                f"chunk c/{name} of array {path} in {url} is truncated or damaged ({_first_line(failure)}); restore it or ingest again"
+                f"chunk c/{name} of array {path} in {url} is truncated or damaged ({_first_line(failure)}); restore it"
             ) from failure
     with store_failures(url, "read"):
         raise error

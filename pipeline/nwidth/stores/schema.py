@@ -1,6 +1,6 @@
 """The data dictionary of a snapshot store: names, attributes, and what is refused.
 
-    /                     attributes nwidth_schema, nwidth_content = "snapshots", nwidth_nodes (all nodes, so that nothing is listed)
+    /                     attributes nwidth_schema, nwidth_content = "snapshots", nwidth_nodes (all nodes: nothing is ever listed)
     mesh/                 points connectivity offsets cell_types [point_cell point_local]
     fields/<name>         (snapshot, *space[, component]), role "field"
     fields/simulation     (snapshot,) text       the run that a snapshot belongs to
@@ -57,7 +57,9 @@ def check_root(attributes: Mapping[str, Any], url: str) -> None:
         found = f"it holds {attributes[CONTENT_KEY]!r}" if CONTENT_KEY in attributes else f"it has no attribute {SCHEMA_KEY!r}"
         raise LayoutError(f"{url} is not a snapshot store of nwidth: {found}; bring foreign Zarr data in with `nwidth ingest`")
     if not isinstance(version, int) or version < 1:
-        raise LayoutError(f"{url} has schema version {version!r}, expected 1 to {SCHEMA_VERSION}; the store is damaged or foreign")
+        raise LayoutError(
+            f"{url} has schema version {version!r}, expected 1 to {SCHEMA_VERSION}; the store is damaged or foreign"
+        )
     if version > SCHEMA_VERSION:
         raise LayoutError(f"{url} has schema version {version} and this nwidth knows {SCHEMA_VERSION}; update nwidth to open it")
 
@@ -73,7 +75,9 @@ def check_run(run: Run, parameters: Mapping[str, Any]) -> None:
         raise FieldError(f"parameter {clash[0]!r} is given for the run and for each snapshot; give it once")
     for name, values in run.parameters.items():
         if values.shape != run.times.shape:
-            raise FieldError(f"parameter {name!r} has shape {values.shape}, expected one value for each of {run.times.size} snapshots")
+            raise FieldError(
+                f"parameter {name!r} has shape {values.shape}, expected one value for each of {run.times.size} snapshots"
+            )
     names = [*run.fields, *parameters, *run.parameters, *run.coordinates]
     for name in names:
         _check_name(name)
@@ -85,21 +89,31 @@ def check_run(run: Run, parameters: Mapping[str, Any]) -> None:
 
 def _check_name(name: str) -> None:
     if not name or name in RESERVED or name.startswith((".", "__")) or "/" in name or name == "zarr.json" or len(name) > 200:
-        raise FieldError(f"{name!r} cannot name a field, parameter or coordinate (reserved, empty, too long or with '/'); rename it")
+        raise FieldError(
+            f"{name!r} cannot name a field, parameter or coordinate (reserved, empty, too long or with '/'); rename it"
+        )
 
 
 def _check_spec(name: str, spec: FieldSpec, run: Run) -> None:
     if spec.dtype.name not in FIELD_TYPES:
-        raise FieldError(f"field {name!r} has type {spec.dtype}, expected one of {', '.join(FIELD_TYPES)}; convert it in the reader")
+        raise FieldError(
+            f"field {name!r} has type {spec.dtype}, expected one of {', '.join(FIELD_TYPES)}; convert it in the reader"
+        )
     if len(spec.dims) != len(spec.shape) or not spec.shape or min(spec.shape) < 1:
-        raise FieldError(f"field {name!r} has dimensions {spec.dims} and shape {spec.shape}; expected one extent above 0 for each dimension")
+        raise FieldError(
+            f"field {name!r} has dimensions {spec.dims} and shape {spec.shape}; expected one extent above 0 for each dimension"
+        )
     if spec.components and (spec.dims[-1] != "component" or spec.shape[-1] != len(spec.components)):
-        raise FieldError(f"field {name!r} names {len(spec.components)} components, but its last dimension is {spec.dims[-1]!r} of {spec.shape[-1]}")
+        raise FieldError(
+            f"field {name!r} names {len(spec.components)} components, and its last dimension {spec.dims[-1]!r} has {spec.shape[-1]}"
+        )
     expected = {"node": run.mesh.n_points if run.mesh else None, "cell": run.mesh.n_cells if run.mesh else None}
     expected["point"] = run.integration_points.cell.size if run.integration_points else None
     wanted = expected.get(spec.location)
     if wanted is not None and spec.shape[0] != wanted:
-        raise FieldError(f"field {name!r} has {spec.shape[0]} values, but there are {wanted} of location {spec.location!r}; mend the reader")
+        raise FieldError(
+            f"field {name!r} has {spec.shape[0]} values, but there are {wanted} of location {spec.location!r}; mend the reader"
+        )
 
 
 def field_dimensions(fields: Mapping[str, FieldSpec]) -> dict[str, tuple[str, ...]]:
@@ -120,5 +134,7 @@ def field_dimensions(fields: Mapping[str, FieldSpec]) -> dict[str, tuple[str, ..
         named[name] = (*spec.dims[:-1], last)
         for dim, extent in zip(named[name], spec.shape, strict=True):
             if extents.setdefault(dim, extent) != extent:
-                raise FieldError(f"dimension {dim!r} has {extent} entries in field {name!r} and {extents[dim]} in others; name them apart")
+                raise FieldError(
+                    f"dimension {dim!r} has {extent} entries in field {name!r} and {extents[dim]} in others; name them apart"
+                )
     return named

@@ -49,9 +49,16 @@ def open_dataset(store: SnapshotStore) -> xarray.Dataset:
         if "fields" not in reference.open():
             raise StoreError(f"{store.url} has no snapshots yet; bring some in with `nwidth ingest`")
         lazy = xarray.open_dataset(
-            cast("Any", reference.open().store), engine="zarr", group="fields", consolidated=False, chunks=None, decode_timedelta=False
+            cast("Any", reference.open().store),
+            engine="zarr",
+            group="fields",
+            consolidated=False,
+            chunks=None,
+            decode_timedelta=False,
         )
-        fields = {str(name): _blocks(reference, str(name), variable) for name, variable in lazy.variables.items() if _is_field(variable)}
+        fields = {
+            str(name): _blocks(reference, str(name), variable) for name, variable in lazy.variables.items() if _is_field(variable)
+        }
         dataset = lazy.drop_vars(list(fields)).load().assign(fields)
     coordinates = [name for name, variable in lazy.variables.items() if not _is_field(variable)]
     dataset = dataset.set_coords(coordinates)

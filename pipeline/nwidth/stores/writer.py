@@ -143,12 +143,14 @@ class BufferedRunWriter:
 
     def _check(self, first: int, values: Mapping[str, NDArray[Any]]) -> int:
         if set(values) != set(self._buffers):
-            raise FieldError(f"a batch has the fields {sorted(values)}, expected {sorted(self._buffers)}; give all fields of a snapshot together")
+            raise FieldError(
+                f"a batch has the fields {sorted(values)}, expected {sorted(self._buffers)}; give all fields together"
+            )
         counts = {len(field) if field.ndim else 0 for field in values.values()}
         count = counts.pop()
         if counts or first < 0 or first + count > self._written.size:
             raise FieldError(
-                f"a batch at snapshot {first} has fields of {sorted({count, *counts})} snapshots; the run has {self._written.size}, "
+                f"a batch at snapshot {first} has fields of {sorted({count, *counts})} snapshots, the run has {self._written.size}, "
                 "and all fields of a batch have equally many"
             )
         if self._written[first : first + count].any():
@@ -159,12 +161,16 @@ class BufferedRunWriter:
 
     def _check_field(self, name: str, first: int, field: NDArray[Any]) -> None:
         if field.shape[1:] != self._buffers[name].shape:
-            raise FieldError(f"field {name!r} has shape {field.shape[1:]} at snapshot {first}, expected {self._buffers[name].shape}")
+            raise FieldError(
+                f"field {name!r} has shape {field.shape[1:]} at snapshot {first}, expected {self._buffers[name].shape}"
+            )
         if not np.can_cast(field.dtype, self._dtypes[name], "safe"):
-            raise FieldError(f"field {name!r} has type {field.dtype}, and {self._dtypes[name]} would lose digits; convert it first")
+            raise FieldError(
+                f"field {name!r} has type {field.dtype}, and {self._dtypes[name]} would lose digits; convert it first"
+            )
         finite = np.isfinite(field)
         if not finite.all():
             place = tuple(int(index) for index in np.unravel_index(int(np.argmin(finite)), field.shape))
             raise FieldError(
-                f"field {name!r} is {field[place]} at snapshot {first + place[0]}, place {place[1:]}; drop the snapshot or mend the data"
+                f"field {name!r} is {field[place]} at snapshot {first + place[0]}, place {place[1:]}; drop the snapshot or mend it"
             )

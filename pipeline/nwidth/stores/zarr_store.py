@@ -117,7 +117,7 @@ class ZarrTransaction:
         self._beat()
 
     def commit(self, message: str, metadata: Mapping[str, str]) -> None:
-        """Publish all changed metadata documents at once (plain Zarr keeps no history, so `message` and `metadata` are not kept)."""
+        """Publish all changed metadata documents at once (plain Zarr has no history: `message` and `metadata` are not kept)."""
         self._group.attrs[COMMIT_KEY] = int(str(self._group.attrs[COMMIT_KEY])) + 1
         changed = {key: text for key, text in self._overlay.documents.items() if self._committed.get(key) != text}
         self._beat()
