@@ -31,6 +31,7 @@ BUILT_IN = {
 # What a reader imports beyond our own dependencies -> the extra that brings it.
 EXTRAS = {
     "pyvista": "mesh", "vtk": "mesh", "vtkmodules": "mesh", "h5netcdf": "netcdf", "h5py": "netcdf", "netCDF4": "netcdf",
+    "cftime": "netcdf",
     "virtualizarr": "virtual", "obspec_utils": "virtual",
 }  # fmt: skip
 
@@ -41,17 +42,19 @@ def list_readers() -> dict[str, Reader]:
     return {name: _load(name, target) for name, target in {**plugged, **BUILT_IN, **plugged}.items()}
 
 
-def find_reader(path: Path | str, name: str | None = None) -> Reader:
-    """The reader for `path`: the one called `name`, or the one that claims the path.
+def find_reader(path: Path | str, name: str | Reader | None = None) -> Reader:
+    """The reader for `path`: the one given or called `name`, or the one that claims the path.
 
     Raises
     ------
     nwidth.errors.ConfigError
-        No reader is called `name`.
+        No reader is called `name`, or what is given is no reader.
     nwidth.errors.FormatError
         `path` does not exist, or no reader claims it, or several do and none is named.
     """
     path, readers = Path(path), list_readers()
+    if isinstance(name, Reader):
+        return name
     if name is not None:
         if name not in readers:
             raise ConfigError(f"no reader is called {name!r}; the readers are {', '.join(readers)}")
@@ -74,7 +77,7 @@ def missing_package(error: ImportError) -> FormatError:
     return FormatError(f"reading this needs the package {package!r}, which is not installed: {way_out}")
 
 
-def runs_below(folder: Path, name: str | None = None) -> Iterator[Path]:
+def runs_below(folder: Path, name: str | Reader | None = None) -> Iterator[Path]:
     """The files and folders directly in `folder` that a reader claims, sorted by name."""
     readers = [find_reader(folder, name)] if name is not None else list(list_readers().values())
     for path in sorted(folder.iterdir()):

@@ -109,10 +109,14 @@ def _run(dataset: xr.Dataset, path: Path, fields: Sequence[str] | None, snapshot
         coordinates=_coordinates(dataset, specs),
         weights=latitude_weights(dataset, specs),
         time_units=str(times.attrs.get("units", "1")) if times is not None and numeric else "1",
-        attributes={
-            str(key): str(value) for key, value in dataset.attrs.items() if key in ("title", "Conventions", "institution")
-        },
+        attributes=_attributes(dataset, times),
     )
+
+
+def _attributes(dataset: xr.Dataset, times: xr.DataArray | None) -> dict[str, str]:
+    found = {key: str(dataset.attrs[key]) for key in ("title", "institution") if dataset.attrs.get(key)}
+    calendar = str(times.attrs.get("calendar", "")) if times is not None else ""
+    return found | ({"calendar": calendar} if calendar else {})
 
 
 def _snapshot_dim(dataset: xr.Dataset, path: Path) -> str:

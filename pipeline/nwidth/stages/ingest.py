@@ -11,6 +11,7 @@ store already is recognised by the content of its files, and skipped or refused,
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,12 +24,14 @@ from numpy.typing import NDArray
 from nwidth.errors import ConfigError, DuplicateRunError, FieldError, FormatError, NwidthError
 from nwidth.readers import find_reader, list_readers, missing_package, runs_below
 from nwidth.readers.protocol import FieldSpec, Reader, Run
+from nwidth.stages.calendar import in_time_units_of
 from nwidth.stages.identity import files_of, source_key
 from nwidth.stages.parameters import ParameterTable, read_parameters
-from nwidth.stores.protocol import FieldInfo, RunWriter, SnapshotStore, StoreKind
+from nwidth.stores.protocol import FieldInfo, SnapshotStore, StoreKind
 
-# What one batch of snapshots may hold, where the shards do not ask for less: as much as one shard.
-BATCH_BYTES = 256 << 20
+# What one batch of snapshots may hold. The store's writer gathers batches until a shard is full, so that they may be small:
+# large enough only for a batch of tiny snapshots to be worth a call.
+BATCH_BYTES = 16 << 20
 
 OnDuplicate = Literal["skip", "refuse"]
 
@@ -71,6 +74,7 @@ class PlannedRun:
     files: tuple[Path, ...]
     simulation: str
     parameters: Mapping[str, float | str]
+    parameter_units: Mapping[str, str]
 
 
 def ingest(
@@ -78,13 +82,14 @@ def ingest(
     into: str | Path,
     *,
     kind: StoreKind | None = None,
-    reader: str | None = None,
+    reader: str | Reader | None = None,
     parameters: str | Path | None = None,
     simulation: str | None = None,
     fields: Sequence[str] | None = None,
     on_duplicate: OnDuplicate = "skip",
     progress: Callable[[IngestProgress], None] | None = None,
     options: Mapping[str, Any] | None = None,
+    store_options: Mapping[str, Any] | None = None,
 ) -> IngestReport:
     """Append the runs in `files` to the snapshot store `into`, which is made where it does not exist.
 
@@ -95,7 +100,7 @@ def ingest(
     kind
         ``"icechunk"`` or ``"zarr"``, for a store that is made now.
     reader
-        Name of the reader; the one that claims the file otherwise.
+        The reader, or its name; the one that claims the file otherwise.
     parameters
         CSV with one row per run, see `nwidth.stages.parameters`.
     simulation
@@ -109,6 +114,8 @@ def ingest(
         Called after every batch.
     options
         Further arguments of the reader, such as ``{"snapshot_dim": "run"}``.
+    store_options
+        Settings of the store, such as ``{"codec": "lz4", "expected_snapshots": 400}``, see `nwidth.stores.StoreOptions`.
 
     Raises
     ------
@@ -120,19 +127,21 @@ def ingest(
     DuplicateRunError
         With ``on_duplicate="refuse"``. Nothing has been written.
     """
-    from nwidth.stores import open_store
+    from nwidth.stores import open_or_create_store
 
     started = time.perf_counter()
     runs = plan_runs(files, reader=reader, parameters=parameters, simulation=simulation)
     _check_options(runs, options or {})
     keys = [source_key(run.files, run.reader.name) for run in runs]
-    store: SnapshotStore = open_store(into, mode="a", kind=kind)
+    store: SnapshotStore = open_or_create_store(into, kind, store_options)
+    if kind is not None and store.kind != kind:
+        raise ConfigError(f"{into} is a store of kind {store.kind!r}, not {kind!r}; leave kind out, or choose another place")
     new, known = _sort_out(store, runs, keys, on_duplicate)
     added: list[str] = []
     n_snapshots = field_bytes = 0
     for number, (planned, key) in enumerate(new, start=1):
         try:
-            run = _open(planned, fields, options or {})
+            run = in_time_units_of(store, _open(planned, fields, options or {}))
             n_snapshots += len(run.times)
             field_bytes += _append(store, planned, run, key, _announce(progress, planned, number, len(new), len(run.times)))
             _store_inner_products(store, run)
@@ -155,7 +164,11 @@ def ingest(
 
 
 def plan_runs(
-    files: Sequence[str | Path], *, reader: str | None = None, parameters: str | Path | None = None, simulation: str | None = None
+    files: Sequence[str | Path],
+    *,
+    reader: str | Reader | None = None,
+    parameters: str | Path | None = None,
+    simulation: str | None = None,
 ) -> list[PlannedRun]:
     """Settle reader, files, name and parameters of every input; reads nothing but names and the CSV.
 
@@ -176,12 +189,12 @@ def plan_runs(
     for path, (file, its_reader), stem in zip(inputs, found, stems, strict=True):
         names = [simulation] if simulation is not None else _names(path, stem, stems.count(stem) > 1)
         name, values = _parameters_of(names, table, path)
-        planned.append(PlannedRun(file, its_reader, files_of(file, its_reader), name, values))
+        planned.append(PlannedRun(file, its_reader, files_of(file, its_reader), name, values, table.units if table else {}))
     _refuse_one_name(planned, table)
     return planned
 
 
-def _find_run(path: Path, name: str | None) -> tuple[Path, Reader]:
+def _find_run(path: Path, name: str | Reader | None) -> tuple[Path, Reader]:
     if not path.exists():
         raise FormatError(f"{path} does not exist; check the path")
     if path.is_file():
@@ -191,7 +204,7 @@ def _find_run(path: Path, name: str | None) -> tuple[Path, Reader]:
     return (path, claiming[0]) if claiming else _run_in_folder(path, name)
 
 
-def _run_in_folder(folder: Path, name: str | None) -> tuple[Path, Reader]:
+def _run_in_folder(folder: Path, name: str | Reader | None) -> tuple[Path, Reader]:
     """The one run in a folder: what a reader claims, less the files that belong to another one's run."""
     claimed = list(runs_below(folder, name))
     companions = {beside for path in claimed for beside in files_of(path, find_reader(path, name)) if beside != path}
@@ -199,13 +212,13 @@ def _run_in_folder(folder: Path, name: str | None) -> tuple[Path, Reader]:
     if len(runs) != 1:
         listed = ", ".join(path.name for path in runs[:5]) or "none that a reader knows"
         raise FormatError(
-            f"the folder {folder} should hold one run, found {len(runs)} ({listed}); name the files or folders of the runs"
+            f"the folder {folder} should hold one run, found {len(runs)} ({listed}); name each run's file or folder"
         )
     return runs[0], find_reader(runs[0], name)
 
 
 def _names(path: Path, stem: str, shared: bool) -> list[str]:
-    """Names that a run may go by, the best first: a folder's own; a file's stem, then its folder (only that where stems repeat)."""
+    """Names that a run may go by, the best first: a folder's; a file's stem, then its folder (only that where stems repeat)."""
     if not path.is_file():
         return [stem]
     folder = path.resolve().parent.name
@@ -295,7 +308,8 @@ def _open(planned: PlannedRun, fields: Sequence[str] | None, options: Mapping[st
     if fields is not None:
         run = _only(run, fields, planned.path)
     _check_run(run, planned.path)
-    return run
+    units = {f"units:{name}": unit for name, unit in planned.parameter_units.items() if unit}
+    return replace(run, attributes={**run.attributes, **units})
 
 
 def _only(run: Run, fields: Sequence[str], path: Path) -> Run:
@@ -337,19 +351,17 @@ def _append(store: SnapshotStore, planned: PlannedRun, run: Run, key: str, tell:
         files=tuple(str(file) for file in planned.files),
         reader=planned.reader.name,
     ) as writer:
-        for first, batch in batches(run, snapshots_per_batch(run, store.schema().fields), planned.path):
+        for first, batch in batches(run, snapshots_per_batch(run), planned.path):
             writer.write(first, batch)
             written += sum(values.nbytes for values in batch.values())
             tell(first + len(next(iter(batch.values()))))
     return written
 
 
-def snapshots_per_batch(run: Run, stored: Mapping[str, FieldInfo]) -> int:
-    """As many snapshots as a shard holds, within `BATCH_BYTES`, and at least one. Pure."""
-    snapshot_bytes = sum(int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize for spec in run.fields.values())
-    fit = max(1, BATCH_BYTES // max(1, snapshot_bytes))
-    shards = [(stored[name].shards or stored[name].chunks)[0] for name in run.fields if name in stored]
-    return min([fit, len(run.times), *shards[:1]])
+def snapshots_per_batch(run: Run) -> int:
+    """As many snapshots as `BATCH_BYTES` hold, and at least one. Pure."""
+    snapshot_bytes = sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in run.fields.values())
+    return min(len(run.times), max(1, BATCH_BYTES // max(1, snapshot_bytes)))
 
 
 def batches(run: Run, size: int, path: Path) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
@@ -417,7 +429,10 @@ def _place(spec: FieldSpec, place: tuple[int, ...]) -> str:
 
 
 def _store_inner_products(store: SnapshotStore, run: Run) -> None:
-    """Store the weights that the reader knows, such as ``cos_latitude``, once; the mass of a mesh needs no storing."""
+    """Store weights that the reader knows and the store does not have yet (the first run's come with the store itself).
+
+    The mass of a mesh needs no storing: it is built from the mesh, panel by panel, when it is asked for.
+    """
     known = store.schema().inner_products
     for name, weights in run.weights.items():
         if name not in known:
@@ -444,10 +459,10 @@ def _with_what_was_done(error: NwidthError, planned: PlannedRun, added: Sequence
 
 def describe_layout(info: FieldInfo) -> str:
     """One field's layout in words: ``60 x 5154 x 3 float32, chunks 32 x 5154 x 3 (1.9 MiB) in shards ...``."""
-    chunk_bytes = int(np.prod(info.chunks, dtype=np.int64)) * info.dtype.itemsize
+    chunk_bytes = math.prod(info.chunks) * info.dtype.itemsize
     text = f"{_by(info.shape)} {info.dtype}, chunks {_by(info.chunks)} ({_mebibytes(chunk_bytes)})"
     if info.shards is not None:
-        shard_bytes = int(np.prod(info.shards, dtype=np.int64)) * info.dtype.itemsize
+        shard_bytes = math.prod(info.shards) * info.dtype.itemsize
         text += f" in shards {_by(info.shards)} ({_mebibytes(shard_bytes)})"
     return f"{text}, {info.codec}"
 
@@ -458,6 +473,3 @@ def _by(shape: Sequence[int]) -> str:
 
 def _mebibytes(n: int) -> str:
     return f"{n / (1 << 20):.3g} MiB"
-
-
-__all__ = ["IngestProgress", "IngestReport", "PlannedRun", "RunWriter", "batches", "describe_layout", "ingest", "plan_runs"]
