@@ -1,0 +1,178 @@
+"""The report as one HTML file: sections in reading order, pictures inside, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from nwidth.errors import StoreError
+from nwidth.models.basis import Basis
+from nwidth.report import sections, words
+from nwidth.report.markup import Html, figure, join, png, png_size, tag, text
+from nwidth.report.pictures import FieldModes, FieldPictures, Part, Tile, draw_field
+from nwidth.report.record import RunRecord
+from nwidth.report.scene import Rendered, Scene
+from nwidth.report.styling import inline_svg
+
+# Pictures of about 60 KiB each: so many keep the file below 5 MB. A run with more bases shows fewer modes of each.
+MOST_TILES = 48
+FEWEST_MODES = 1
+
+
+def write_page(record: RunRecord, *, n_modes: int, into: Path) -> Path:
+    """Render the page aside and put it in place in one step.
+
+    Raises
+    ------
+    nwidth.errors.StoreError
+        The folder cannot be written.
+    """
+    content = render_page(record, n_modes=n_modes)
+    partial = into.with_name(f".{into.name}.partial")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        os.replace(partial, into)
+    except OSError as error:
+        raise StoreError(f"the report cannot be written to {into} ({error.strerror}); give another place with into=") from None
+    return into
+
+
+def render_page(record: RunRecord, *, n_modes: int = 6) -> str:
+    """The whole HTML document."""
+    pictures = draw_pictures(record, n_modes)
+    blocks = [_basis(record, basis, number, pictures) for number, basis in enumerate(record.bases.values())]
+    tail = [
+        ("plan", "Plan and measurement", sections.plan(record)),
+        ("provenance", "Provenance", sections.provenance(record)),
+        ("use", "Use this model", sections.loading(record)),
+    ]
+    contents = [(f"b{number}", name) for number, name in enumerate(record.bases)] + [(anchor, title) for anchor, title, _ in tail]
+    results = [tag("p", sections.headline(record, basis) + ".", class_="headline") for basis in record.bases.values()]
+    if len(results) > 1:
+        results = [
+            tag(
+                "ul",
+                *(tag("li", tag("b", name), ": ", sections.headline(record, basis), ".") for name, basis in record.bases.items()),
+            )
+        ]
+    source = files("nwidth.report")
+    return Template(source.joinpath("page.html").read_text("utf-8")).substitute(
+        style=source.joinpath("page.css").read_text("utf-8"),
+        title=text(record.study),
+        date=text(_date(record)),
+        results=join(results or [tag("p", "This model has no basis.")]),
+        summary=sections.summary(record),
+        contents=join(tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in contents),
+        body=join([*blocks, *(tag("section", tag("h2", title), content, id=anchor) for anchor, title, content in tail)]),
+    )
+
+
+def _date(record: RunRecord) -> str:
+    origin = record.section("provenance")
+    finished, version = origin.get("finished"), origin.get("nwidth")
+    return ", ".join(
+        part for part in (f"finished {finished}" if finished else "", f"nwidth {version}" if version else "") if part
+    )
+
+
+def _basis(record: RunRecord, basis: Basis, number: int, pictures: Mapping[tuple[str, str], Html]) -> Html:
+    """All sections of one basis."""
+    prefix = f"b{number}"
+    drawn = [(name, pictures.get((basis.name, name))) for name in basis.fields]
+    modes = [part for name, markup in drawn if markup for part in (tag("h4", name) if len(drawn) > 1 else Html(""), markup)]
+    return tag(
+        "section",
+        tag("h2", "Basis ", basis.name),
+        sections.certificate(record, basis),
+        sections.how_it_was_made(basis),
+        tag("h3", "Spectrum"), sections.spectrum(record, basis, prefix),
+        tag("h3", "Errors, snapshot by snapshot"), sections.errors(record, basis, prefix),
+        *((tag("h3", "Modes"), join(modes)) if modes else ()),
+        tag("h3", "Coefficients"), sections.coefficients(basis, prefix),
+        id=prefix,
+    )  # fmt: skip
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def draw_pictures(record: RunRecord, n_modes: int) -> dict[tuple[str, str], Html]:
+    """(basis, field) -> the pictures of its first modes; everything on the mesh is drawn by one second process."""
+    wanted = _modes_each(record, n_modes)
+    if not wanted:
+        return {}
+    drawn: dict[tuple[str, str], FieldPictures] = {}
+    rendered = Rendered(())
+    with ExitStack() as stack:
+        scene = None
+        if record.mesh is not None and record.mesh.n_points:
+            scene = Scene(record.mesh, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nwidth-report-"))))
+        for (name, item), place in record.places.items():
+            modes = FieldModes(record.bases[name], item, place, wanted)
+            drawn[name, item] = draw_field(modes, record.mesh, record.point_cell, scene)
+        if scene is not None:
+            rendered = scene.render()
+    return {key: _field_markup(key, result, rendered, f"m{number}") for number, (key, result) in enumerate(drawn.items())}
+
+
+def _modes_each(record: RunRecord, n_modes: int) -> int:
+    """Modes to draw of every field, so that all pictures stay below `MOST_TILES`."""
+    per_mode = sum(2 if place.components else 1 for place in record.places.values())
+    return 0 if n_modes <= 0 else max(FEWEST_MODES, min(n_modes, MOST_TILES // max(per_mode, 1)))
+
+
+def _field_markup(key: tuple[str, str], drawn: FieldPictures, rendered: Rendered, prefix: str) -> Html:
+    """One field's figure, or its tiles with their colour bars."""
+    parts = []
+    unit = drawn.units or "the field's own unit"
+    scale = f"Each mode is scaled to what it typically contributes to a snapshot (its coefficient's root mean square), in {unit}."
+    if drawn.figure is not None:
+        parts.append(figure(Html(inline_svg(drawn.figure, drawn.alt, prefix)), scale))
+    if drawn.tiles:
+        tiles = [_tile(tile, rendered.pictures[tile.number], drawn.units) for tile in drawn.tiles]
+        parts += [
+            tag("div", *tiles, class_="tiles pairs" if any(tile.part.name == "size" for tile in drawn.tiles) else "tiles"),
+            tag("p", scale, class_="note"),
+        ]
+    remarks = " ".join(remark for remark in (drawn.remark, rendered.remark if drawn.tiles else "") if remark)
+    return join([*parts, tag("p", f"{key[1]}: {remarks}", class_="note") if remarks else Html("")])
+
+
+def _tile(tile: Tile, picture: bytes, unit: str) -> Html:
+    width, height = png_size(picture)
+    return tag(
+        "figure",
+        tag("figcaption", tile.title),
+        png(picture, tile.alt, width // 2, height // 2),
+        colour_bar(tile.part, unit),
+        class_="tile",
+    )
+
+
+def colour_bar(part: Part, unit: str) -> Html:
+    """A colour bar in CSS, so that its numbers are text in the page's own colours."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    low, high = part.limits
+    stops = ", ".join(to_hex(colour) for colour in colormaps[part.colours](np.linspace(0, 1, 9)))
+    middle = "0" if part.signed else ""
+    return tag(
+        "div",
+        tag("span", words.number(low, 3)),
+        tag(
+            "span",
+            tag("i", style=f"background: linear-gradient(to right, {stops})"),
+            tag("small", middle) if middle else "",
+            class_="ramp",
+        ),
+        tag("span", words.with_unit(words.number(high, 3), unit)),
+        class_="bar",
+    )
