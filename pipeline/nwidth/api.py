@@ -106,6 +106,7 @@ def pod(
     (5, True)
     """
     fields = _as_fields(snapshots, snapshot_dim)
+    inner_product, mesh = _from_store(inner_product, mesh, fields)
     named = isinstance(inner_product, str | Mapping)
     weights, name = (None, inner_product) if named else (_aligned(inner_product, fields), "identity")
     options: dict[str, Any] = {"rtol": rtol, "rank": rank}
@@ -121,7 +122,8 @@ def pod(
     )
     budget = Memory(_bytes(memory))
     with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
-        problem = problem_from_arrays(fields, request, budget, weights=weights, mesh=mesh, scratch=Path(scratch))
+        plain = {name: _plain_component(array) for name, array in fields.items()}
+        problem = problem_from_arrays(plain, request, budget, weights=weights, mesh=mesh, scratch=Path(scratch))
         with _executor(fields, client) as executor:
             sink: ModesSink = MemorySink() if isinstance(executor, ThreadExecutor) else FolderSink(Path(scratch) / "modes")
             result = reduce_problem(problem, request, executor, sink, progress=progress)
@@ -177,9 +179,38 @@ def _snapshot_first(name: str, array: xr.DataArray, snapshot_dim: str) -> xr.Dat
     if array.ndim == 0:
         raise ConfigError(f"field {name!r} is a single value; a field has snapshots and at least one space dimension")
     dim = snapshot_dim if snapshot_dim in array.dims else str(array.dims[0])
-    last = [COMPONENT] if COMPONENT in array.dims else []
+    last = [d for d in array.dims if _is_component(d)]
     space = [d for d in array.dims if d != dim and d not in last]
     return array.transpose(dim, *space, *last)
+
+
+def _is_component(dim: Any) -> bool:
+    """``component``, or ``stress_component`` where the fields of a dataset have different ones."""
+    return dim == COMPONENT or str(dim).endswith(f"_{COMPONENT}")
+
+
+def _plain_component(array: xr.DataArray) -> xr.DataArray:
+    last = array.dims[-1]
+    return array.rename({last: COMPONENT}) if _is_component(last) else array
+
+
+def _from_store(inner_product: Any, mesh: Mesh | None, fields: Mapping[str, xr.DataArray]) -> tuple[Any, Mesh | None]:
+    """Look up, in the store that the fields were opened from, the mesh or the weights that an inner product's name stands for."""
+    names = set(inner_product.values()) if isinstance(inner_product, Mapping) else {inner_product}
+    if not all(isinstance(name, str) for name in names) or names <= {"identity"} or (names <= {"identity", "mass"} and mesh):
+        return inner_product, mesh
+    from nwidth.stores import open_store
+    from nwidth.stores.origin import store_of
+
+    place = next(filter(None, (store_of(array) for array in fields.values())), None)
+    if place is None:
+        return inner_product, mesh
+    store = open_store(*place[:1], options=place[1])
+    if names <= {"identity", "mass"}:
+        return inner_product, store.mesh()
+    if isinstance(inner_product, str) and inner_product in store.schema().inner_products:
+        return np.asarray(store.read_inner_product(inner_product)[1]["weights"]), mesh
+    return inner_product, mesh
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from nwidth.models.files import FieldShape
 from nwidth.sources import GivenWeights, StoredWeights, StoreReader
 from nwidth.stages.pod import Problem
 from nwidth.stages.route import choose_route
+from nwidth.stores.origin import origin_of
 from nwidth_graphs.budget import block_bytes_for, max_rows, row_bytes
 from nwidth_graphs.layout import Panel, panel_shape, panels
 from nwidth_graphs.reduction import TSQR
@@ -338,6 +339,9 @@ def _cut_array(name: str, array: xr.DataArray, request: ReduceSection, memory: M
 def _blocks(array: xr.DataArray, cut: Cut) -> dict[str, Any]:
     if array.chunks is None:
         return {"read": MemoryReader(array.values)}
+    origin = origin_of(array)
+    if origin is not None:
+        return {"read": StoreReader(origin.reference, origin.field, ((0, array.shape[0]),))}
     return {"array": array.data.rechunk((array.shape[0], *cut.box))}
 
 

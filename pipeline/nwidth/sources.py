@@ -46,17 +46,13 @@ class StoreReader:
     """Snapshot ranges that are used, ascending."""
 
     def __call__(self, panel: Panel) -> Reading:
-        from zarr.core.buffer import default_buffer_prototype
-
         before = self.reference.bytes_read
-        array: Any = self.reference.open()[f"fields/{self.name}"]
+        path = f"fields/{self.name}"
         count = sum(stop - start for start, stop in self.ranges)
-        block = reused_buffer((count, *panel.shape), array.dtype)
-        wrap = default_buffer_prototype().nd_buffer.from_numpy_array
+        block = reused_buffer((count, *panel.shape), self.reference.array(path).dtype)
         offset = 0
         for start, stop in self.ranges:
-            part = block[offset : offset + stop - start]
-            array.get_basic_selection((slice(start, stop), *panel.selection), out=wrap(part))
+            self.reference.read_block(path, (slice(start, stop), *panel.selection), out=block[offset : offset + stop - start])
             offset += stop - start
         return Reading(as_rows(block), self.reference.bytes_read - before)
 
@@ -71,7 +67,7 @@ class StoredWeights:
 
     def __call__(self, panel: Panel) -> BlockProduct:
         space = panel.selection if self.components == 1 else panel.selection[:-1]
-        weights = np.asarray(self.reference.open()[f"inner_products/{self.name}/weights"][space], np.float64)  # type: ignore[index]
+        weights = np.asarray(self.reference.read_block(f"inner_products/{self.name}/weights", space), np.float64)
         return DiagonalProduct(np.repeat(np.sqrt(weights).ravel(), self.components))
 
 

@@ -20,7 +20,6 @@ from nwidth.stages.pod import Problem
 from nwidth.stages.route import choose_route
 from nwidth.stores import open_store
 from nwidth_graphs.budget import PassCost, factor_cost, interface_bytes, lift_cost
-from nwidth_graphs.reduction import GRAM
 
 if TYPE_CHECKING:
     from nwidth.stores.protocol import SnapshotStore, StoreSchema
@@ -125,7 +124,7 @@ def _plan(
     decode = max(cut.decode_bytes for cut in cuts.values())
     bound, route = rank_bound(request, snapshots), choose_route(request)
     common: dict[str, Any] = {"stored_bytes": stored, "decode_bytes": decode, "threads": threads, "rank_bound": bound}
-    floor = "1.5e-8 s_1 (square root of eps)" if route.reduction is GRAM else f"{2.2e-16 * snapshots**0.5:.1e} s_1 (rounding)"
+    floor = f"{route.reduction.floor(1.0, snapshots):.1e} s_1"
     if route.fallback is not None:
         floor += "; should it cut off modes that were asked for, the data are read once more by TSQR"
     return Plan(
@@ -189,9 +188,9 @@ def _refuse(made: Plan, problem: Problem) -> None:
         needed, limit = interface_bytes(source), MAX_INTERFACE_SHARE * made.memory_bytes
         if source.interface is not None and needed > limit:
             raise PlanError(
-                f"field {name!r}: {source.interface.n_rows} of its {source.rows} unknowns lie in cells that straddle blocks, their rows "
-                f"take {needed / 2**20:.0f} MiB, and {has}; raise it to {needed / MAX_INTERFACE_SHARE / 2**20:.0f} MiB, renumber the "
-                "mesh for a small bandwidth, or use diagonal weights"
+                f"field {name!r}: {source.interface.n_rows} of its {source.rows} unknowns lie in cells that straddle blocks, their "
+                f"rows take {needed / 2**20:.0f} MiB, and {has}; raise it to {needed / MAX_INTERFACE_SHARE / 2**20:.0f} MiB, "
+                "renumber the mesh for a small bandwidth, or use diagonal weights"
             )
     if made.peak_bytes_per_worker > made.memory_bytes:
         peak = made.peak_bytes_per_worker / 2**20

@@ -229,11 +229,8 @@ def snapshot_coordinates(store: SnapshotStore, ranges: tuple[tuple[int, int], ..
     index = np.concatenate([np.arange(start, stop) for start, stop in ranges])
     dataset = open_snapshots(store.url)
     named = {str(name): coord for name, coord in dataset.coords.items() if coord.dims == ("snapshot",)}
-    return (
-        dataset.drop_vars(list(dataset.data_vars))
-        .isel(snapshot=index)
-        .assign_coords({name: coord.isel(snapshot=index).load() for name, coord in named.items()})
-    )
+    bare: xr.Dataset = dataset.drop_vars([*dataset.data_vars, *dataset.coords])
+    return bare.assign_coords({name: coord.isel(snapshot=index).load() for name, coord in named.items()})
 
 
 def _store_summary(store: SnapshotStore) -> dict[str, Any]:

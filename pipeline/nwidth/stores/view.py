@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nwidth.errors import StoreError
 from nwidth.stores.failures import store_failures
+from nwidth.stores.origin import STORE_ATTRIBUTE, Origin, remember
 from nwidth.stores.reference import Reference
 
 if TYPE_CHECKING:
@@ -88,4 +89,6 @@ def _blocks(reference: Reference, name: str, variable: xarray.Variable) -> xarra
         inline_array=True,
         fancy=False,
     )
-    return xarray.Variable(variable.dims, blocks, variable.attrs | {"location": variable.attrs["nwidth_location"]})
+    remember(blocks.name, Origin(reference, name))
+    attributes = {"location": variable.attrs["nwidth_location"], STORE_ATTRIBUTE: reference.url}
+    return xarray.Variable(variable.dims, blocks, variable.attrs | attributes)
