@@ -39,9 +39,10 @@ def prepared_panels(
     """
     xp = array_namespace(block)
     for start in range(0, block.shape[0], rows):
-        panel = xp.astype(block[start : start + rows, :], xp.float64, copy=False)
+        part = slice(start, min(start + rows, block.shape[0]))  # the array API leaves slices beyond the end undefined
+        panel = xp.astype(block[part, :], xp.float64, copy=False)
         if centre:
             panel = panel - xp.mean(panel, axis=1, keepdims=True)
         if row_scale is not None:
-            panel = panel * xp.asarray(row_scale[start : start + rows], dtype=xp.float64)[:, None]
+            panel = panel * xp.asarray(row_scale[part], dtype=xp.float64)[:, None]
         yield panel
