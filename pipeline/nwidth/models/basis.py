@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,6 +115,12 @@ class Basis:
         if not self.mean_by_field:
             return None
         return next(iter(self.mean_by_field.values())) if len(self.mean_by_field) == 1 else xr.Dataset(dict(self.mean_by_field))
+
+    def save(self, path: str | Path) -> Path:
+        """Write this basis as a model of its own; see `nwidth.models.model.save_basis`."""
+        from nwidth.models.model import save_basis
+
+        return save_basis(self, path)
 
     def reconstruct(self, coefficients: Any = None) -> Any:
         """``mean + Phi q`` for coefficients (mode[, ...]), the training ones by default; DataArray or Dataset."""

@@ -3,7 +3,8 @@
     model.zarr/
       manifest.json                       what it is, in words and scalars: bases, routes, floors, certificates, provenance
       snapshots/                          simulation, time and parameters of the snapshots (dimension ``snapshot``)
-      mesh/                               the mesh of the store, where it has one
+      mesh/                               the mesh of the store, where it has one, and the owning cells of integration points
+      grid/<dim>                          coordinates of the grid dimensions, where the store has them
       factors/<field>                     (m, m) small factor of the pass: merging and other spectra need no read of fields
       bases/<basis>/singular_values       (m,) the whole spectrum
       bases/<basis>/coefficients          (mode, snapshot)
@@ -32,6 +33,7 @@ from nwidth.errors import CertificateError, LayoutError, StoreError
 from nwidth.mesh import Mesh
 from nwidth.models.basis import Basis, Spectrum
 from nwidth.models.certificate import MAX_DEFECT, Certificate
+from nwidth.readers.protocol import IntegrationPoints
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -194,8 +196,8 @@ def write_snapshots(model: Path, coordinates: xr.Dataset) -> None:
         array.attrs.update({key: str(value) for key, value in values.attrs.items()})
 
 
-def write_mesh(model: Path, mesh: Mesh) -> None:
-    """Write the mesh, as the store has it."""
+def write_mesh(model: Path, mesh: Mesh, points: IntegrationPoints | None = None) -> None:
+    """Write the mesh and its integration points, as the store has them."""
     import zarr
 
     group = zarr.open_group(str(model / "mesh"), mode="w")
@@ -203,6 +205,22 @@ def write_mesh(model: Path, mesh: Mesh) -> None:
     dims = {"points": ("node", "axis"), "connectivity": ("corner",), "offsets": ("cell_edge",), "cell_types": ("cell",)}
     for name, names in dims.items():
         group.create_array(name, data=getattr(mesh, name), dimension_names=names)
+    if points is not None:
+        group.create_array("point_cell", data=points.cell, dimension_names=("point",))
+        group.create_array("point_local", data=points.local, dimension_names=("point",))
+
+
+def write_grid(model: Path, coordinates: Mapping[Any, xr.DataArray]) -> None:
+    """Write the coordinates of the grid dimensions (``lat``, ``lon``, ...): the numbers that are named as their dimension."""
+    import zarr
+
+    axes = {str(name): axis for name, axis in coordinates.items() if axis.dims == (name,) and axis.dtype.kind in "iuf"}
+    if not axes:
+        return
+    group = zarr.open_group(str(model / "grid"), mode="w")
+    for name, axis in axes.items():
+        array = group.create_array(name, data=np.asarray(axis.values), dimension_names=(name,))
+        array.attrs.update({key: str(value) for key, value in axis.attrs.items()})
 
 
 def write_manifest(model: Path, manifest: Mapping[str, Any]) -> None:
@@ -258,8 +276,9 @@ def read_basis(path: str | Path, name: str) -> Basis:
         raise StoreError(f"{path} has no basis {name!r}; it has {', '.join(manifest['bases'])}")
     entry, summary = manifest["bases"][name], manifest["bases"][name]["certificate"]
     small = _open(model, f"bases/{name}")
-    coordinates = _open(model, "snapshots")
+    coordinates = read_snapshots(model)
     fields = {field: _open(model, f"bases/{name}/{field}") for field in entry["fields"]}
+    grid = dict(_open(model, "grid").coords) if (model / "grid").is_dir() else {}
     coefficients: xr.DataArray = (
         small["coefficients"]
         .load()
@@ -277,14 +296,25 @@ def read_basis(path: str | Path, name: str) -> Basis:
             orthogonality_defect=summary["orthogonality_defect"],
             measured_defect=summary["measured_defect"],
         ),
-        modes_by_field={field: data["modes"].rename(field) for field, data in fields.items()},
-        mean_by_field={field: data["mean"].rename(field) for field, data in fields.items() if entry["centred"]},
+        modes_by_field={field: _on_grid(data["modes"], grid).rename(field) for field, data in fields.items()},
+        mean_by_field={field: _on_grid(data["mean"], grid).rename(field) for field, data in fields.items() if entry["centred"]},
         coefficients=coefficients,
         inner_products=entry["inner_products"],
         field_scaling=entry["field_scaling"],
         snapshot_scaling=entry["snapshot_scaling"],
         truncation=entry["truncation"],
     )
+
+
+def read_snapshots(path: str | Path) -> xr.Dataset:
+    """Simulation, time and parameters of a model's snapshots, as coordinates."""
+    dataset = _open(Path(path), "snapshots").load()
+    return dataset.set_coords(list(dataset.data_vars))
+
+
+def _on_grid(array: xr.DataArray, grid: Mapping[Any, xr.DataArray]) -> xr.DataArray:
+    """The array with the coordinates of those grid dimensions that it has."""
+    return array.assign_coords({dim: grid[dim] for dim in array.dims if dim in grid and grid[dim].size == array.sizes[dim]})
 
 
 def _open(model: Path, group: str) -> xr.Dataset:
