@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nwidth.errors import FieldError, FormatError
 from nwidth.readers.netcdf import NetcdfReader
 from nwidth.readers.protocol import Run
@@ -60,7 +58,8 @@ def _open(path: Path, fields: Sequence[str] | None, snapshot_dim: str | None) ->
     from virtualizarr.parsers import HDFParser, NetCDF3Parser
 
     run = NetcdfReader().open(path, fields=fields, snapshot_dim=snapshot_dim)
-    classic = path.open("rb").read(3) == b"CDF"
+    with path.open("rb") as file:
+        classic = file.read(3) == b"CDF"
     try:
         dataset = virtualizarr.open_virtual_dataset(
             path.as_uri(),
@@ -71,10 +70,21 @@ def _open(path: Path, fields: Sequence[str] | None, snapshot_dim: str | None) ->
         )
     except (ValueError, NotImplementedError, OSError, KeyError, TypeError) as error:
         raise FormatError(f"{path} cannot be read by reference ({error}); ingest it by copying") from None
+    for name in run.fields:
+        _check_plain(path, name, dataset[name])
     dims = {str(dim) for name in run.fields for dim in dataset[name].dims} - {
         dim for spec in run.fields.values() for dim in spec.dims
     }
     return Referenced(path, run, dataset, dims.pop())
+
+
+def _check_plain(path: Path, name: str, variable: xr.DataArray) -> None:
+    """What is referred to is read as it lies there: packed or integer values would be taken for the field's."""
+    encoded = {**variable.encoding, **variable.attrs}
+    packed = [key for key in ("scale_factor", "add_offset") if key in encoded]
+    if packed or variable.dtype.kind != "f":
+        what = f"has a {packed[0]}" if packed else f"is of type {variable.dtype}"
+        raise FieldError(f"{path}: {name} {what}, and has to be decoded; ingest it by copying")
 
 
 def _array(one: Referenced, name: str) -> Any:
@@ -99,7 +109,7 @@ def _check_whole_chunks(found: list[Referenced]) -> None:
     for one in found:
         for name in one.run.fields:
             axis, length = one.dataset[name].dims.index(one.snapshot_dim), len(one.run.times)
-            chunk = int(_array(one, name).chunks[axis])
+            chunk = int(_array(one, name).metadata.chunks[axis])
             if axis != 0:
                 raise FieldError(
                     f"{one.path}: {name} does not have {one.snapshot_dim} as its first dimension; ingest it by copying"
@@ -119,8 +129,3 @@ def concatenated(found: list[Referenced]) -> xr.Dataset:
     ]
     whole: xr.Dataset = xr.concat(parts, dim="snapshot", coords="minimal", compat="override", combine_attrs="override")
     return whole
-
-
-def times(found: list[Referenced]) -> np.ndarray[Any, Any]:
-    """The times of all files, one after the other."""
-    return np.concatenate([one.run.times for one in found])

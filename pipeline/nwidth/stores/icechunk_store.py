@@ -16,7 +16,7 @@ from nwidth.errors import StoreError
 from nwidth.stores.base import BaseStore, Mode
 from nwidth.stores.failures import store_failures
 from nwidth.stores.locks import Heartbeat, file_lock
-from nwidth.stores.objectstore import icechunk_storage, location
+from nwidth.stores.objectstore import icechunk_storage, location, virtual_access
 from nwidth.stores.options import StoreOptions
 from nwidth.stores.protocol import SCHEMA_VERSION, StoreKind
 from nwidth.stores.reference import Reference
@@ -54,7 +54,9 @@ class IcechunkStore(BaseStore):
 
         self._place = location(url)
         with store_failures(url, "open"):
-            self._repository = icechunk.Repository.open(icechunk_storage(self._place, options))
+            self._repository = icechunk.Repository.open(
+                icechunk_storage(self._place, options), authorize_virtual_chunk_access=virtual_access(options)
+            )
         super().__init__(url, mode, options)
 
     def reference(self) -> Reference:

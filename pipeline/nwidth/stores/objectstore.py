@@ -111,6 +111,22 @@ def icechunk_storage(place: Location, options: StoreOptions) -> Storage:
     )
 
 
+def virtual_access(options: StoreOptions) -> Any:
+    """Which files outside of the repository Icechunk may read as chunks: those below ``options.references``, or none."""
+    if not options.references:
+        return None
+    import icechunk
+
+    # Icechunk before 2.3 says None for files that need no credentials.
+    granted = getattr(icechunk.credentials, "LocalFileSystemAccess", None)
+    return {reference_prefix(Path(options.references)): granted}
+
+
+def reference_prefix(folder: Path) -> str:
+    """The address under which a store by reference names `folder`."""
+    return f"{folder.expanduser().resolve().as_uri()}/"
+
+
 def endpoint(options: StoreOptions) -> str:
     """The S3 endpoint, empty for AWS itself."""
     return options.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""

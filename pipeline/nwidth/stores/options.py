@@ -23,6 +23,8 @@ class StoreOptions:
     expected_snapshots  how many snapshots the store is expected to hold in the end; 0: not known
     memory_budget       bytes that one writer may hold, all fields together
     lock_wait_seconds   how long to wait for another writer before refusing
+    references          folder whose files a store by reference may read chunks from; none where empty, since a stranger's
+                        store could name any file of this machine
     """
 
     endpoint: str = ""
@@ -34,6 +36,7 @@ class StoreOptions:
     expected_snapshots: int = 0
     memory_budget: int = DEFAULT_BUDGET
     lock_wait_seconds: float = 5.0
+    references: str = ""
 
     def __post_init__(self) -> None:
         check_codec(self.codec)

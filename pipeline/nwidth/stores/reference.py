@@ -129,10 +129,11 @@ def open_icechunk(reference: Reference) -> Opened:
     import icechunk
     import zarr
 
-    from nwidth.stores.objectstore import icechunk_storage, location
+    from nwidth.stores.objectstore import icechunk_storage, location, virtual_access
     from nwidth.stores.overlay import ByteCount, Pinned
 
-    repository = icechunk.Repository.open(icechunk_storage(location(reference.url), reference.options))
+    storage = icechunk_storage(location(reference.url), reference.options)
+    repository = icechunk.Repository.open(storage, authorize_virtual_chunk_access=virtual_access(reference.options))
     session = repository.readonly_session(snapshot_id=reference.version)
     count = ByteCount()
     store = Pinned(session.store, count, reference.url)
