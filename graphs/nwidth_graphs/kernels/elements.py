@@ -8,8 +8,8 @@
 Shape functions are not written out one by one: an element is its node coordinates and its monomials, and
 ``N = monomials(x) V^-1`` with V the monomials at the nodes.
 
-Exactness: Gauss rules integrate ``N_a N_b det J`` exactly for affine simplices, for wedges with straight sides, and for
-multilinear quadrilaterals and hexahedra of any shape.
+Exactness: the Gauss rules integrate ``N_a N_b det J`` exactly, for straight and for curved cells. Only surfaces and lines that
+are curved in space, whose measure is a square root, are integrated approximately.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ _RECIPES: dict[int, _Recipe] = {
     10: _Recipe("tetra", _TET4, _full(1), lambda _: _gauss_simplex(3, 2), 1),
     12: _Recipe("hexahedron", _HEX8, _tensor(1), lambda _: _gauss_box(3, 3), 1),
     13: _Recipe("wedge", _WEDGE6, _wedge(1), lambda _: _gauss_wedge(3), 1),
-    22: _Recipe("triangle6", "00 20 02 10 11 01", _full(2), lambda _: _gauss_simplex(2, 3), 2),
+    22: _Recipe("triangle6", "00 20 02 10 11 01", _full(2), lambda _: _gauss_simplex(2, 4), 2),
     23: _Recipe("quad8", _QUAD8, _serendipity, lambda _: _gauss_box(2, 4), 2),
     24: _Recipe("tetra10", f"{_TET4} 100 110 010 001 101 011", _full(2), lambda _: _gauss_simplex(3, 4), 2),
-    25: _Recipe("hexahedron20", _HEX20, _serendipity, lambda _: _gauss_box(3, 4), 2),
-    26: _Recipe("wedge15", _WEDGE15, _wedge(2), lambda _: _gauss_wedge(4), 2),
+    25: _Recipe("hexahedron20", _HEX20, _serendipity, lambda _: _gauss_box(3, 5), 2),
+    26: _Recipe("wedge15", _WEDGE15, _wedge(2), lambda _: _gauss_wedge(5), 2),
     28: _Recipe("quad9", f"{_QUAD8} 11", _tensor(2), lambda _: _gauss_box(2, 4), 2),
-    29: _Recipe("hexahedron27", _HEX27, _tensor(2), lambda _: _gauss_box(3, 4), 2),
+    29: _Recipe("hexahedron27", _HEX27, _tensor(2), lambda _: _gauss_box(3, 5), 2),
 }
 
 
