@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from nwidth.mesh import Mesh, mesh_from_cells
 from nwidth.models.basis import Spectrum
 from nwidth.models.certificate import Certificate
-from nwidth.models.files import FieldShape, basis_entry, create_modes, write_basis, write_manifest, write_mesh, write_snapshots
+from nwidth.models.files import (
+    FieldShape,
+    basis_entry,
+    create_modes,
+    write_basis,
+    write_grid,
+    write_manifest,
+    write_mesh,
+    write_snapshots,
+)
+from nwidth.readers.protocol import IntegrationPoints
 
 RTOL = 1e-3
 N_SIMULATIONS, N_TIMES = 6, 20
@@ -31,6 +41,9 @@ class Sample:
     units: str
     components: tuple[str, ...] = ()
     mesh: Mesh | None = None
+    points: IntegrationPoints | None = None
+    grid: dict[str, tuple[NDArray[np.float64], str]] = field(default_factory=dict)
+    """Dimension -> (coordinates, unit)."""
     centred: bool = False
     basis: str = ""
     study: str = "sample"
@@ -99,7 +112,10 @@ def blade_strain() -> Sample:
     points, cells = twisted_beam()
     height = np.repeat(points[cells].mean(axis=1)[:, 2], 8)
     values = 1e-3 * travelling(height / 2) * (1 + 0.1 * np.tile(np.linspace(-1, 1, 8), len(cells)))
-    return Sample("plastic_strain", values, ("point",), "point", "1", mesh=mesh_from_cells(points, [(12, cells)], "m"))
+    owners = IntegrationPoints(np.repeat(np.arange(len(cells)), 8), np.tile(np.arange(8), len(cells)))
+    return Sample(
+        "plastic_strain", values, ("point",), "point", "1", mesh=mesh_from_cells(points, [(12, cells)], "m"), points=owners
+    )
 
 
 def earth() -> Sample:
@@ -110,7 +126,8 @@ def earth() -> Sample:
         - 40 * np.sin(np.radians(lat)) ** 2
         + 12 * travelling(lon.ravel() / 360).reshape(-1, *lat.shape) * np.cos(np.radians(lat))
     )
-    return Sample("TREFHT", values, ("lat", "lon"), "grid", "K", centred=True)
+    grid = {"lat": (lat[:, 0], "degrees_north"), "lon": (lon[0], "degrees_east")}
+    return Sample("TREFHT", values, ("lat", "lon"), "grid", "K", centred=True, grid=grid)
 
 
 def box() -> Sample:
@@ -154,7 +171,8 @@ def write_run(folder: Path, sample: Sample, *, n_modes: int | None = None, run: 
     write_basis(model, name, spectrum, coefficients, proof)
     write_snapshots(model, coordinates(sample))
     if sample.mesh is not None:
-        write_mesh(model, sample.mesh)
+        write_mesh(model, sample.mesh, sample.points)
+    write_grid(model, axes(sample))
     write_manifest(model, {"study": sample.study, "bases": {name: _entry(sample, spectrum, proof, rank)}})
     (folder / "run.json").write_text(json.dumps(run if run is not None else run_record(sample)), encoding="utf-8")
     return folder
@@ -169,6 +187,13 @@ def write_field(model: Path, basis: str, shape: FieldShape, modes: NDArray[np.fl
     group["modes"][...] = modes.T.reshape(-1, *shape.shape)
     if mean is not None:
         group["mean"][...] = mean.reshape(shape.shape)
+
+
+def axes(sample: Sample) -> dict[Any, Any]:
+    """Coordinates of the grid dimensions."""
+    import xarray as xr
+
+    return {dim: xr.DataArray(values, dims=dim, attrs={"units": unit}) for dim, (values, unit) in sample.grid.items()}
 
 
 def coordinates(sample: Sample) -> Any:
@@ -208,7 +233,7 @@ def run_record(sample: Sample) -> dict[str, Any]:
         "configuration": {"study": {"name": sample.study}, "reduce": {"rtol": RTOL, "fields": [sample.name]}},
         "store": {
             "url": f"{sample.study}.icechunk", "kind": "icechunk", "version": "8Q2Z0K5J", "n_snapshots": len(sample.values),
-            "fields": {sample.name: {"shape": list(sample.values.shape), "dtype": "float64", "chunks": [8, 4096], "codec": "zstd"}},
+            "fields": {sample.name: {"shape": list(sample.values.shape), "dtype": "float64", "chunks": [8], "codec": "zstd"}},
         },
         "plan": {
             "passes": [{"name": name, "reads": 1, "bytes_to_read": n_bytes, "flops": 4.2e9, "tasks": 24, "peak_bytes": 2**28}

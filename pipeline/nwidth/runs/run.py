@@ -189,11 +189,14 @@ def _write_model(
 ) -> dict[str, Any]:
     import zarr
 
+    from nwidth.stores import open_snapshots
+
     snapshots = snapshot_coordinates(store, ranges)
     files.write_snapshots(model, snapshots)
     mesh = store.mesh()
     if mesh is not None:
-        files.write_mesh(model, mesh)
+        files.write_mesh(model, mesh, store.integration_points())
+    files.write_grid(model, open_snapshots(store.url).coords)
     factors = zarr.open_group(str(model / "factors"), mode="w")
     for name, factor in result.factors.items():
         files.write_array(factors, name, factor, ("snapshot", "snapshot_"))
