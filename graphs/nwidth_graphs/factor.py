@@ -26,13 +26,14 @@ def factor_graph(sources: Sequence[FieldSource], reduction: Reduction, token: st
 
 
 def factor_root(field: str, reduction: Reduction) -> str:
-    """Name of a field's root, which is also what the dashboard shows."""
+    """Name of a field's root."""
     return f"{reduction.name}-{field}"
 
 
 def _tree(source: FieldSource, reduction: Reduction) -> Tree:
     return Tree(
-        name=factor_root(source.name, reduction),
+        method=reduction.name,
+        field=source.name,
         leaf=factor_leaf,
         blocks=source.panels,
         merge=partial(merge_partials, reduction),

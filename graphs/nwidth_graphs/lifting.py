@@ -51,7 +51,8 @@ def _tree(lift: Lift) -> Tree:
         "predicted": lift.predicted,
     }
     return Tree(
-        name=lift_root(lift.source.name),
+        method="lift",
+        field=lift.source.name,
         leaf=lift_leaf,
         blocks=lift.source.panels,
         merge=merge_lift_partials,

@@ -2,15 +2,16 @@
 
 A reduction becomes one task per block and a tree above them:
 
-    leaf-0   leaf-1   ...   leaf-7   leaf-8 ...      {name}-leaf     reads and reduces one block, one task by construction
-       └───────┴──── merge ───┘        └── ...       {name}-l1       FAN_IN results into one, in a fixed order
+    leaf-0   leaf-1   ...   leaf-7   leaf-8 ...      {method}-leaf-{field}         reads and reduces one block
+       └───────┴──── merge ───┘        └── ...       {method}-merge-l1-{field}     FAN_IN results into one, in a fixed order
                        └───────┬────────┘
-                             root                    {name}-root     closes: what needs all blocks, once
+                             root                    {method}-root-{field}         closes: what needs all blocks, once
 
 The shape of the tree is a function of the number of blocks alone, never of the schedule: the same plan gives the same bits on
 any number of workers. With a fan-in of 8 there are 1.14 tasks per block.
 
-Names are for the dashboard, which groups by the part before the token. Tasks are `dask.task_spec` values in materialised
+Names are for the dashboard, which groups by the leading words without digits: method and step come first, because a field may
+be called anything. Tasks are `dask.task_spec` values in materialised
 layers and are never fused by Dask, so leaf annotations (a GPU, say) are kept by every scheduler.
 """
 
@@ -31,7 +32,8 @@ Key = Any
 class Tree:
     """One reduction tree, without a word of Dask."""
 
-    name: str
+    method: str
+    field: str
     leaf: Callable[..., Any]
     """``leaf(block, **shared)``, and ``reading=values`` where `array` is given."""
     blocks: Sequence[Any]
@@ -43,6 +45,15 @@ class Tree:
     """Values that every leaf takes; each is one task, sent once to a worker and not once per block."""
     array: Any = None
     """A Dask array whose blocks, in order, are the leaves' readings; None where leaves read for themselves."""
+
+    @property
+    def name(self) -> str:
+        """Name of the root."""
+        return f"{self.method}-{self.field}"
+
+    def key_name(self, step: str, token: str) -> str:
+        """First part of the keys of one step."""
+        return f"{self.method}-{step}-{self.field}-{token}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ def build(trees: Sequence[Tree], token: str, annotations: Mapping[str, Any] | No
     dependencies: dict[str, set[str]] = {}
     roots: dict[str, Key] = {}
     for tree in trees:
-        names = {part: f"{tree.name}-{part}-{token}" for part in ("shared", "leaf", "merge")}
+        names = {step: tree.key_name(step, token) for step in ("shared", "leaf", "merge")}
         shared, references = _shared_layer(tree, names["shared"])
         leaves, keys = (
             _array_leaves(tree, names["leaf"]) if tree.array is not None else _leaf_layer(tree, names["leaf"], references)
@@ -85,7 +96,7 @@ def build(trees: Sequence[Tree], token: str, annotations: Mapping[str, Any] | No
     return TaskGraph(
         graph=HighLevelGraph(layers, dependencies),
         roots=roots,
-        leaf_prefixes=tuple(f"{tree.name}-leaf" for tree in trees),
+        leaf_prefixes=tuple(tree.key_name("leaf", token) for tree in trees),
         n_leaves=sum(len(tree.blocks) for tree in trees),
     )
 
@@ -144,10 +155,10 @@ def _merge_layer(tree: Tree, token: str, level: list[Key], references: Mapping[s
         groups = [level[start : start + FAN_IN] for start in range(0, len(level), FAN_IN)]
         level = []
         for index, group in enumerate(groups):
-            key: Key = group[0] if len(group) == 1 else (f"{tree.name}-l{depth}-{token}", index)
+            key: Key = group[0] if len(group) == 1 else (tree.key_name(f"merge-l{depth}", token), index)
             if len(group) > 1:
                 tasks[key] = Task(key, tree.merge, List(*(TaskRef(child) for child in group)))
             level.append(key)
-    root: Key = (f"{tree.name}-root-{token}", 0)
+    root: Key = (tree.key_name("root", token), 0)
     tasks[root] = Task(root, tree.close, TaskRef(level[0]), **references)
     return tasks, root
