@@ -137,7 +137,7 @@ def test_ezyrb_folder() -> None:
 def test_wake_archive() -> None:
     """wake-dfg2d2's .npz gives 500 snapshots of two velocity components on 9162 points, streamed from the archive."""
     run = NumpyReader().open(shared_data("wake-dfg2d2") / "dfg2d2_re100.npz", fields=["u"])
-    assert (len(run.times), run.fields["u"].shape, run.fields["u"].dtype) == (500, (9162, 2), np.float32)
+    assert (len(run.times), run.fields["u"].shape, run.fields["u"].dtype) == (500, (9162, 2), np.dtype(np.float32))
     assert run.mesh is not None
     assert run.mesh.n_points == 9162
     with np.load(shared_data("wake-dfg2d2") / "dfg2d2_re100.npz", allow_pickle=False) as archive:

@@ -109,6 +109,21 @@ def test_the_same_run_twice_is_skipped_or_refused(kind: StoreKind, tmp_path: Pat
         ingest([save_run(first, 3)], store)
 
 
+def test_the_files_that_an_index_names_belong_to_the_run(tmp_path: Path) -> None:
+    """Two .pvd of the same text are two runs where the files that they name differ, in a folder each."""
+    pyvista = pytest.importorskip("pyvista")
+    for k in range(2):
+        (tmp_path / f"run-{k}").mkdir()
+        grid = pyvista.ImageData(dimensions=(2, 2, 2))
+        grid.point_data["u"] = np.full(8, float(k))
+        grid.save(tmp_path / f"run-{k}" / "part.vti")
+        index = '<VTKFile type="Collection"><Collection><DataSet timestep="0" file="part.vti"/></Collection></VTKFile>'
+        (tmp_path / f"run-{k}" / "all.pvd").write_text(index)
+    report = ingest([tmp_path / "run-0", tmp_path / "run-1" / "all.pvd"], tmp_path / "s")
+    assert (report.added, report.skipped) == (("run-0", "all"), ())
+    assert nw.open_snapshots(tmp_path / "s")["u"][:, 0].values.tolist() == [0.0, 1.0]
+
+
 @KINDS
 def test_nan_is_named_and_the_run_stays_invisible(kind: StoreKind, tmp_path: Path) -> None:
     """A NaN is refused with field, time, node and component; runs before it stay, and nothing of its run is seen."""

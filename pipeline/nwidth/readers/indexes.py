@@ -64,13 +64,27 @@ def check_index(path: Path) -> None:
     nwidth.errors.FormatError
         A named file is outside the folder, or does not exist.
     """
+    named_files(path)
+
+
+def named_files(path: Path) -> tuple[Path, ...]:
+    """The files that an index names, all of them inside its folder; none where `path` is no index.
+
+    Raises
+    ------
+    nwidth.errors.FormatError
+        As `check_index`.
+    """
     suffix = path.suffix.lower()
     if suffix in XML_INDEXES:
-        for named in _named_in_xml(path):
-            file_beside(path, named)
-    elif suffix == ".case":
-        for named in _named_in_case(path):
-            file_beside(path, named, must_exist=False)
+        return tuple(file_beside(path, named) for named in _named_in_xml(path))
+    if suffix == ".case":
+        # EnSight writes the number of a step as stars: p.****
+        patterns = [re.sub(r"\*+", "*", named) for named in _named_in_case(path)]
+        for pattern in patterns:
+            file_beside(path, pattern, must_exist=False)
+        return tuple(dict.fromkeys(file for pattern in patterns for file in sorted(path.parent.glob(pattern)) if file.is_file()))
+    return ()
 
 
 def file_beside(index: Path, named: str, *, must_exist: bool = True) -> Path:

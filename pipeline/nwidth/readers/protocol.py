@@ -8,6 +8,9 @@ A reader is one small class, named in the entry-point group ``nwidth.readers``:
         def claims(self, path: Path) -> bool: ...              # cheap: looks at the name, or at the first bytes
         def open(self, path: Path) -> Run: ...                 # reads the header; heavy imports happen here
 
+Optional: further arguments of `open` are the reader's options (`fields` gets the selection), and a method
+``companions(path) -> tuple[Path, ...]`` names further files of the same run.
+
     readers/  ->  Run(mesh, fields, times, snapshots)  ->  stages/ingest.py  ->  stores/
 """
 
@@ -81,8 +84,16 @@ class Run:
 class Reader(Protocol):
     """The whole interface of a reader plug-in."""
 
-    name: str
-    suffixes: tuple[str, ...]
+    # Properties, so that a class attribute such as `suffixes = (".out",)` fits by its own, narrower type.
+    @property
+    def name(self) -> str:
+        """What `find_reader` knows it by."""
+        ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Shown to people."""
+        ...
 
     def claims(self, path: Path) -> bool:
         """Whether this reader can open `path`; must be cheap and must not raise."""

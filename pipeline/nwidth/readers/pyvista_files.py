@@ -49,6 +49,12 @@ class PyVistaReader:
             return (path / "system" / "controlDict").is_file() and (path / "constant").is_dir()
         return path.suffix.lower() in SUFFIXES
 
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """The files that an index names, or those of the OpenFOAM case around a ``.foam``."""
+        if path.suffix.lower() == ".foam":
+            return tuple(sorted(file for file in path.parent.rglob("*") if file.is_file() and file != path))
+        return indexes.named_files(path)
+
     def open(self, path: Path) -> Run:
         """Read the first time for mesh and field names; the others are read when their turn comes.
 
