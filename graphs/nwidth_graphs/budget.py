@@ -25,10 +25,14 @@ MIN_BLOCK_BYTES = 4 * MIB
 # A small field is cut into about this many blocks, so that a few workers share it. It is not the number of workers: the cut,
 # and with it the bits of the result, must not depend on who computes.
 BLOCKS_OF_A_SMALL_FIELD = 16
-
-
-class BudgetError(MemoryError):
-    """What was asked does not fit the memory of a worker; the text says what would."""
+# A mass product holds three float64 temporaries of 64 columns, and per row the sparse matrix and what it is assembled from: up to
+# 4 KiB for quadratic tetrahedra. Used to cut; the peak is predicted from the patches themselves.
+MASS_ROW_BYTES = 3 * 64 * FLOAT + 4096
+# Bytes of one entry of an element mass: itself, its row and column while M is assembled, and its place in the sparse matrix.
+MASS_ENTRY_BYTES = 36
+# What a pass sends to a worker once, not once per block: source and reduction; source, what is lifted, and where to.
+FACTOR_SHARED_TASKS = 2
+LIFT_SHARED_TASKS = 4
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,19 @@ def block_bytes_for(field_bytes: int) -> int:
 
 
 def max_rows(
-    snapshots: int, itemsize: int, rank_bound: int, memory: int, threads: int, decode_bytes: int, reduction: Reduction
+    snapshots: int,
+    itemsize: int,
+    rank_bound: int,
+    memory: int,
+    threads: int,
+    decode_bytes: int,
+    reduction: Reduction,
+    inner_row_bytes: int = 0,
 ) -> int:
     """Rows of a block that fit one thread of a worker with `memory` bytes, in both passes; not positive where nothing fits."""
     fixed = PROCESS_BYTES + merge_bytes(snapshots, rank_bound)
     per_thread = (memory - fixed) // threads - decode_bytes - scratch_bytes(reduction, snapshots, rank_bound)
-    return per_thread // row_bytes(snapshots, itemsize, rank_bound)
+    return per_thread // (row_bytes(snapshots, itemsize, rank_bound) + inner_row_bytes)
 
 
 def row_bytes(snapshots: int, itemsize: int, rank_bound: int) -> int:
@@ -79,13 +90,13 @@ def factor_cost(
     sources: Sequence[FieldSource], reduction: Reduction, *, stored_bytes: int, decode_bytes: int, threads: int, rank_bound: int
 ) -> PassCost:
     """The first pass."""
-    flops = sum(reduction.flops(_work_rows(source, reduction), source.snapshots) for source in sources)
+    flops = sum(reduction.flops(source.rows, source.snapshots) for source in sources)
     return PassCost(
         name="factor",
         reads=1,
         bytes_to_read=stored_bytes,
         flops=flops,
-        tasks=sum(tree_tasks(len(source.panels)) for source in sources),
+        tasks=sum(tree_tasks(len(source.panels)) + FACTOR_SHARED_TASKS for source in sources),
         peak_bytes=peak_bytes(sources, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
     )
 
@@ -97,7 +108,7 @@ def lift_cost(sources: Sequence[FieldSource], *, stored_bytes: int, decode_bytes
         reads=1,
         bytes_to_read=stored_bytes,
         flops=sum(6.0 * source.rows * source.snapshots * rank_bound for source in sources),
-        tasks=sum(tree_tasks(len(source.panels)) for source in sources),
+        tasks=sum(tree_tasks(len(source.panels)) + LIFT_SHARED_TASKS for source in sources),
         peak_bytes=peak_bytes(sources, GRAM, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
     )
 
@@ -120,11 +131,7 @@ def interface_bytes(source: FieldSource) -> int:
 
 
 def _inner_bytes(source: FieldSource) -> int:
-    """A mass product visits 64 columns of a block at a time, in three float64 temporaries, beside its sparse matrix."""
-    if source.interface is None:
+    """What a mass product takes for the largest panel; nothing for the others."""
+    if source.mass_entries == 0:
         return 0
-    return source.largest_panel * FLOAT * (3 * 64 + 60)
-
-
-def _work_rows(source: FieldSource, reduction: Reduction) -> int:
-    return source.rows
+    return source.largest_panel * 3 * 64 * FLOAT + source.mass_entries * MASS_ENTRY_BYTES

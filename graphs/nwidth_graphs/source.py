@@ -44,6 +44,8 @@ class FieldSource:
     product: Callable[[Panel], BlockProduct] = _identity_everywhere
     interface: Interface | None = None
     """Elements that straddle panels, where the inner product couples rows."""
+    mass_entries: int = 0
+    """Entries of the element masses of the fullest panel, where the inner product is a mass."""
     centre: bool = False
 
     @property

@@ -196,8 +196,10 @@ def _plain_component(array: xr.DataArray) -> xr.DataArray:
 
 def _from_store(inner_product: Any, mesh: Mesh | None, fields: Mapping[str, xr.DataArray]) -> tuple[Any, Mesh | None]:
     """Look up, in the store that the fields were opened from, the mesh or the weights that an inner product's name stands for."""
-    names = set(inner_product.values()) if isinstance(inner_product, Mapping) else {inner_product}
-    if not all(isinstance(name, str) for name in names) or names <= {"identity"} or (names <= {"identity", "mass"} and mesh):
+    if not isinstance(inner_product, str | Mapping):
+        return inner_product, mesh
+    names = {inner_product} if isinstance(inner_product, str) else set(inner_product.values())
+    if names <= {"identity"} or (names <= {"identity", "mass"} and mesh is not None):
         return inner_product, mesh
     from nwidth.stores import open_store
     from nwidth.stores.origin import store_of
@@ -205,7 +207,8 @@ def _from_store(inner_product: Any, mesh: Mesh | None, fields: Mapping[str, xr.D
     place = next(filter(None, (store_of(array) for array in fields.values())), None)
     if place is None:
         return inner_product, mesh
-    store = open_store(*place[:1], options=place[1])
+    url, options = place
+    store = open_store(url, options=options)
     if names <= {"identity", "mass"}:
         return inner_product, store.mesh()
     if isinstance(inner_product, str) and inner_product in store.schema().inner_products:

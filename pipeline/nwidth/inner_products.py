@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,22 @@ def _refuse_degenerate(mesh: Mesh, cells: NDArray[np.int64], kind: int, numbers:
             )
 
 
-def cut_mass(mesh: Mesh, panels: Sequence[Panel], components: int, folder: Path) -> tuple[PatchFiles, Interface | None]:
+@dataclass(frozen=True)
+class CutMass:
+    """A mass matrix, cut along the panels of a field."""
+
+    product: PatchFiles
+    interface: Interface | None
+    mass_entries: int
+    """Entries of the element masses of the fullest panel, which is what a worker holds."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a `FieldSource` that stand for this inner product."""
+        return {"product": self.product, "interface": self.interface, "mass_entries": self.mass_entries}
+
+
+def cut_mass(mesh: Mesh, panels: Sequence[Panel], components: int, folder: Path) -> CutMass:
     """Write one patch per panel under `folder`, and return what reads them and the interface between panels."""
     cells = mass_cells(mesh)
     starts = np.array([panel.selection[0].start for panel in panels])
@@ -99,7 +115,9 @@ def cut_mass(mesh: Mesh, panels: Sequence[Panel], components: int, folder: Path)
         nodes = panel.selection[0]
         local = {f"cells_{kind}": block - nodes.start for kind, block in inside[panel.index].items()}
         np.savez(folder / f"{panel.index}.npz", points=mesh.points[nodes], **local)
-    return PatchFiles(str(folder), components), _interface(mesh, straddling, panel_of_node, starts, components)
+    entries = max(sum(block.size * block.shape[1] for block in cells.values()) for cells in inside.values())
+    interface = _interface(mesh, straddling, panel_of_node, starts, components)
+    return CutMass(PatchFiles(str(folder), components), interface, max(entries * components, 1))
 
 
 def _interface(

@@ -81,6 +81,10 @@ class StoreReference(Protocol):
         """Open the root group read-only; chunks read through it are added to `bytes_read`."""
         ...
 
+    def array(self, path: str) -> zarr.Array[Any]:
+        """The array at `path`, from a cache of handles."""
+        ...
+
     def read_block(self, path: str, selection: tuple[slice, ...], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Read ``array[selection]``, into `out` where given; a missing or damaged chunk is a `StoreError` that names it."""
         ...

@@ -1,0 +1,83 @@
+"""Cut a field into panels that fit the memory of a worker: shapes in, boxes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nwidth.config import ReduceSection
+from nwidth.errors import PlanError
+from nwidth.stages.route import choose_route
+from nwidth_graphs.budget import MASS_ROW_BYTES, block_bytes_for, max_rows, row_bytes
+from nwidth_graphs.layout import Panel, panel_shape, panels
+from nwidth_graphs.reduction import TSQR
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a worker may use."""
+
+    bytes: int
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one field is cut: its panels, and the bytes that reading one takes beyond the panel itself."""
+
+    panels: tuple[Panel, ...]
+    box: tuple[int, ...]
+    decode_bytes: int
+
+
+def rank_bound(request: ReduceSection, snapshots: int) -> int:
+    """The most modes that a request can lead to."""
+    return min(snapshots, request.rank or snapshots)
+
+
+def cut_field(
+    name: str,
+    space: Sequence[int],
+    granules: Sequence[Sequence[int]],
+    snapshots: int,
+    itemsize: int,
+    request: ReduceSection,
+    memory: Memory,
+    decode_bytes: int,
+    inner_row_bytes: int = 0,
+) -> Cut:
+    """Cut one field into panels that fit the memory; `granules` are the boxes that may be read alone, best first.
+
+    The cut depends on shapes and on the memory of a worker only, never on how many workers there are.
+
+    Raises
+    ------
+    PlanError
+        Not even one granule fits; the text says how much memory would.
+    """
+    bound = rank_bound(request, snapshots)
+    # A fallback may turn Gram into TSQR in mid-run: the cut must serve both, or the second pass would not fit.
+    reduction = TSQR if request.route != "gram" else choose_route(request).reduction
+    fit = max_rows(snapshots, itemsize, bound, memory.bytes, memory.threads, decode_bytes, reduction, inner_row_bytes)
+    target = block_bytes_for(math.prod(space) * snapshots * itemsize) // (snapshots * itemsize)
+    for granule in granules:
+        smallest = math.prod(min(g, n) for g, n in zip(granule, space, strict=True))
+        box = panel_shape(space, granule, min(fit, max(target, smallest)))
+        if box is not None:
+            return Cut(panels(space, box), box, decode_bytes)
+    least = math.prod(min(g, n) for g, n in zip(granules[-1], space, strict=True))
+    # Negative where the fixed parts alone are too much: then those are short, too.
+    short = (least - fit) * (row_bytes(snapshots, itemsize, bound) + inner_row_bytes) * memory.threads
+    needed = math.ceil((memory.bytes + short) / 2**20)
+    raise PlanError(
+        f"field {name!r}: one column of its chunks with all {snapshots} snapshots does not fit the "
+        f"{memory.bytes / 2**20:.0f} MiB of a worker; set workers.memory to at least {needed} MiB"
+        + (", or workers.threads to 1" if memory.threads > 1 else "")
+        + (", or ask for a rank" if request.rank is None else "")
+    )
+
+
+def inner_row_bytes(inner_product: str) -> int:
+    """What a row costs beyond its values, for the sake of the inner product."""
+    return MASS_ROW_BYTES if inner_product == "mass" else 0
