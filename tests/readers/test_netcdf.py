@@ -42,7 +42,7 @@ def test_every_field_survives(engine: str, form: str, tmp_path: Path) -> None:
     assert (spec.location, spec.dims, spec.dtype, spec.units, spec.long_name) == (
         "grid",
         ("lat", "lon"),
-        np.float32,
+        np.dtype(np.float32),
         "K",
         "temperature",
     )
@@ -127,6 +127,6 @@ def test_climate_shapes() -> None:
     assert len(files) == 8
     for file in files:
         run = NetcdfReader().open(file)
-        assert (len(run.times), run.fields["TREFHT"].shape, run.fields["TREFHT"].dtype) == (110, (64, 128), np.float32)
+        assert (len(run.times), run.fields["TREFHT"].shape, run.fields["TREFHT"].dtype) == (110, (64, 128), np.dtype(np.float32))
         assert run.weights["cos_latitude"].shape == (64, 128)
     assert np.isfinite(gather(run)["TREFHT"]).all()

@@ -20,7 +20,7 @@ pytest.importorskip("h5netcdf")
 
 def member(path: Path, seed: int, **changes: Any) -> np.ndarray:
     """A chunked, compressed NetCDF-4 file; its values."""
-    settings = {"chunks": (2, 6, 5), "times": 4, "since": "2000-01-01", "dtype": "f4", "scale": None} | changes
+    settings: dict[str, Any] = {"chunks": (2, 6, 5), "times": 4, "since": "2000-01-01", "dtype": "f4", "scale": None} | changes
     values = np.random.default_rng(seed).normal(size=(settings["times"], 6, 5))
     if "spoil" in changes:
         values[changes["spoil"]] = np.nan
