@@ -130,10 +130,13 @@ def _rows(file: BinaryIO, table: Table, path: Path) -> NDArray[np.float64]:
         text = file.read(table.stop - table.start)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FormatError(f"{path} is truncated or damaged ({error}); copy it again") from None
-    first_line = text.lstrip(b"\r\n").split(b"\n", 1)[0]
-    width = len(first_line.split())
+    lines = text.strip(b"\r\n ").count(b"\n") + 1
+    width = len(_with_exponents(text.lstrip(b"\r\n").split(b"\n", 1)[0]).split())
     values = _numbers(text, table, path)
-    if width < 3 or values.size % width or text.rstrip(b" \r")[-1:] != b"\n":
+    if values.size != lines * width:
+        # Looked for only here: 1.234567-101 is read as two numbers, and searching every table would take as long as reading it.
+        values = _numbers(_with_exponents(text), table, path)
+    if width < 3 or values.size != lines * width or text.rstrip(b" \r")[-1:] != b"\n":
         raise FormatError(
             f"{path} is truncated in table {table.name} at time {table.time:g}: {values.size} numbers "
             f"do not fill rows of {max(width, 3)}; copy it again or let the solver finish"
@@ -141,9 +144,11 @@ def _rows(file: BinaryIO, table: Table, path: Path) -> NDArray[np.float64]:
     return values.reshape(-1, width)
 
 
+def _with_exponents(text: bytes) -> bytes:
+    return _BARE_EXPONENT.sub(rb"E\1", text)
+
+
 def _numbers(text: bytes, table: Table, path: Path) -> NDArray[np.float64]:
-    if _BARE_EXPONENT.search(text):
-        text = _BARE_EXPONENT.sub(rb"E\1", text)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         try:
