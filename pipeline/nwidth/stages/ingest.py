@@ -207,8 +207,9 @@ def _find_run(path: Path, name: str | Reader | None) -> tuple[Path, Reader]:
 def _run_in_folder(folder: Path, name: str | Reader | None) -> tuple[Path, Reader]:
     """The one run in a folder: what a reader claims, less the files that belong to another one's run."""
     claimed = list(runs_below(folder, name))
-    companions = {beside for path in claimed for beside in files_of(path, find_reader(path, name)) if beside != path}
-    runs = [path for path in claimed if path not in companions]
+    # An index names its files by resolved paths, and the folder may be given by a relative one.
+    companions = {file.resolve() for path in claimed for file in files_of(path, find_reader(path, name)) if file != path}
+    runs = [path for path in claimed if path.resolve() not in companions]
     if len(runs) != 1:
         listed = ", ".join(path.name for path in runs[:5]) or "none that a reader knows"
         raise FormatError(
