@@ -1,0 +1,130 @@
+"""The graphs themselves: how many tasks, what they are called, that nothing runs early, and that the schedule changes no bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import dask.threaded
+import numpy as np
+import pytest
+import zarr
+from distributed.utils import key_split
+
+from nwidth_graphs.factor import factor_graph, factor_root
+from nwidth_graphs.lifting import Lift, lift_graph
+from nwidth_graphs.reduction import GRAM, TSQR, Reduction, reduction_named
+from nwidth_graphs.source import FieldSource
+from nwidth_graphs.trees import FAN_IN, Tree, build, tree_tasks
+from tests.graphs.problems import compute, refuse_to_read, row_panels, source_of
+from tests.oracles.pod import matrix_with_spectrum
+
+SHARED = 2  # the source and the reduction
+
+
+def sum_tree(n_blocks: int, method: str = "sum") -> Tree:
+    def merge(parts: Sequence[list[int]]) -> list[int]:
+        return [block for part in parts for block in part]
+
+    return Tree(method, "field_2", lambda block, **_: [block], range(n_blocks), merge, lambda result, **_: result, {"a": 1})
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 7, 8, 9, 63, 64, 65, 73, 512, 1000])
+def test_tasks_are_counted_beforehand(n_blocks: int) -> None:
+    """`tree_tasks` is the number of tasks; merges take at most FAN_IN; results arrive in order; 1.2 tasks per block suffice."""
+    graph = build([sum_tree(n_blocks)], "0123456789abcdef")
+    assert graph.n_tasks - 1 == tree_tasks(n_blocks)  # one shared value
+    assert compute(graph)["sum-field_2"] == list(range(n_blocks))
+    widths = [len(task.dependencies) for key, task in dict(graph.graph).items() if "merge" in key[0]]
+    assert max(widths, default=0) <= FAN_IN
+    if n_blocks >= 64:
+        assert graph.n_tasks <= 1.2 * n_blocks
+
+
+def test_names_group_on_the_dashboard() -> None:
+    """Whatever a field is called, the dashboard's groups begin with method and step, and the leaf prefixes find the leaves."""
+    graph = build([sum_tree(70)], "0123456789abcdef")
+    keys = list(dict(graph.graph))
+    assert {key_split(key) for key in keys} == {"sum-shared", "sum-leaf", "sum-merge", "sum-root"}
+    assert sum(key[0].startswith(graph.leaf_prefixes) for key in keys) == graph.n_leaves == 70
+    levels = {key[0].split("-")[2] for key in keys if "merge" in key[0]}
+    assert levels == {"l1", "l2", "l3"}  # 70 leaves -> 9 -> 2 -> 1
+
+
+def test_other_content_never_shares_a_key() -> None:
+    """Graphs of two tokens, or of two methods, have no key in common."""
+    graphs = [build([sum_tree(9, method)], token) for method, token in (("sum", "aa"), ("sum", "bb"), ("lift", "aa"))]
+    keys = [set(dict(graph.graph)) for graph in graphs]
+    assert keys[0].isdisjoint(keys[1] | keys[2])
+
+
+def test_builders_compute_nothing() -> None:
+    """Neither a reader nor a Dask array is touched while either graph is built."""
+    lazy = da.map_blocks(refuse_to_read, chunks=((3,), (5, 5)), dtype=float, meta=np.empty((0, 0)))
+    for blocks in ({"read": refuse_to_read}, {"array": lazy}):
+        source = FieldSource("u", row_panels((5, 5)), 3, 8, **blocks)  # type: ignore[arg-type]
+        graphs = [factor_graph([source], reduction, "aa") for reduction in (GRAM, TSQR)]
+        graphs.append(lift_graph([Lift(source, np.eye(3), None, print)], "aa"))
+        for graph in graphs:
+            with pytest.raises(AssertionError, match="while the graph was built"):
+                compute(graph)
+
+
+def test_leaves_are_fused_with_the_reads_of_a_zarr_array(tmp_path: Path) -> None:
+    """Over a stored Dask array, each block costs one task (read and reduced together), beside the tree and what is shared."""
+    store = zarr.create_array(tmp_path / "a.zarr", shape=(4, 640), chunks=(4, 10), dtype="float64")
+    store[:] = np.arange(2560.0).reshape(4, 640)
+    array = da.from_zarr(tmp_path / "a.zarr")
+    source = FieldSource("u", row_panels([10] * 64), 4, 8, array=array)
+    graph = factor_graph([source], GRAM, "aa")
+    assert graph.n_tasks <= tree_tasks(64) + SHARED + 2  # the array itself is one or two more
+    values = np.arange(2560.0).reshape(4, 640)
+    np.testing.assert_allclose(compute(graph)["gram-u"].factor, values @ values.T, rtol=1e-13)
+
+
+@pytest.mark.parametrize("reduction", [GRAM, TSQR], ids=lambda r: r.name)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_threads_change_no_bit(reduction: Reduction, lazy: bool) -> None:
+    """One plan gives the same bits with one, two and four threads."""
+    source = source_of(matrix_with_spectrum(3000, 12, 0.5 ** np.arange(12), 0), [300] * 10, lazy=lazy)
+    results = []
+    for threads in (1, 2, 4):
+        graph = factor_graph([source], reduction, "aa")
+        results.append(compute(graph, dask.threaded.get, num_workers=threads)[factor_root("u", reduction)].factor)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_tallies_and_bytes_add_up() -> None:
+    """The root knows how many blocks were read, and every byte of them, once."""
+    matrix = matrix_with_spectrum(100, 4, np.ones(4), 1)
+    partial = compute(factor_graph([source_of(matrix, [30, 30, 30, 10])], TSQR, "aa"))["tsqr-u"]
+    assert (partial.tally.blocks, partial.tally.bytes_read) == (4, matrix.nbytes)
+    assert partial.tally.peak_process_bytes > 0
+
+
+def test_a_source_without_blocks_is_a_mistake() -> None:
+    """A source with neither reader nor array says so when it runs."""
+    with pytest.raises(TypeError, match="neither a reader nor a Dask array"):
+        compute(factor_graph([FieldSource("u", row_panels((5,)), 3, 8)], GRAM, "aa"))
+
+
+def test_reductions_travel_by_name() -> None:
+    """A reduction unpickles as the very value of the module, and an unknown one is refused."""
+    import pickle  # the interpreter's own copies travel so; no file is ever loaded this way
+
+    for reduction in (GRAM, TSQR):
+        assert pickle.loads(pickle.dumps(reduction)) is reduction  # noqa: S301 - bytes made in this line
+    with pytest.raises(KeyError):
+        reduction_named("sketch")
+
+
+def test_leaf_annotations_are_on_the_leaves_alone() -> None:
+    """For a GPU, the leaf layers ask for the resource, and no other layer does."""
+    graph: Any = factor_graph([source_of(np.ones((4, 2)), (2, 2))], GRAM, "aa", device="cuda").graph
+    asked = {name: layer.annotations for name, layer in graph.layers.items()}
+    assert {name for name, found in asked.items() if found} == {name for name in asked if "-leaf-" in name}
+    assert all(found == {"resources": {"GPU": 1}} for found in asked.values() if found)
+    plain: Any = factor_graph([source_of(np.ones((4, 2)), (2, 2))], GRAM, "aa").graph
+    assert not any(layer.annotations for layer in plain.layers.values())
