@@ -132,10 +132,14 @@ def _rows(file: BinaryIO, table: Table, path: Path) -> NDArray[np.float64]:
         raise FormatError(f"{path} is truncated or damaged ({error}); copy it again") from None
     lines = text.strip(b"\r\n ").count(b"\n") + 1
     width = len(_with_exponents(text.lstrip(b"\r\n").split(b"\n", 1)[0]).split())
-    values = _numbers(text, table, path)
-    if values.size != lines * width:
-        # Looked for only here: 1.234567-101 is read as two numbers, and searching every table would take as long as reading it.
-        values = _numbers(_with_exponents(text), table, path)
+    values = _numbers(text)
+    if values is None or values.size != lines * width:
+        # Looked for only here: searching every table for 1.234567-101 would take as long as reading it.
+        values = _numbers(_with_exponents(text))
+    if values is None:
+        raise FormatError(
+            f"{path} has text where numbers should be in table {table.name} at time {table.time:g}; the file is damaged"
+        )
     if width < 3 or values.size != lines * width or text.rstrip(b" \r")[-1:] != b"\n":
         raise FormatError(
             f"{path} is truncated in table {table.name} at time {table.time:g}: {values.size} numbers "
@@ -148,12 +152,11 @@ def _with_exponents(text: bytes) -> bytes:
     return _BARE_EXPONENT.sub(rb"E\1", text)
 
 
-def _numbers(text: bytes, table: Table, path: Path) -> NDArray[np.float64]:
+def _numbers(text: bytes) -> NDArray[np.float64] | None:
+    """All numbers of a table, or None where something else stands among them."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         try:
             return np.fromstring(text.decode("ascii"), np.float64, sep=" ")
         except (DeprecationWarning, ValueError):
-            raise FormatError(
-                f"{path} has text where numbers should be in table {table.name} at time {table.time:g}; the file is damaged"
-            ) from None
+            return None
