@@ -47,7 +47,7 @@ def mass_cells(mesh: Mesh) -> Cells:
     MeshError
         The mesh has no cells, a cell type without a mass matrix, or an inverted or degenerate cell (named).
     """
-    if mesh.n_cells == 0:
+    if not (mesh.cell_types != 1).any():  # a vertex (type 1) has no extent
         raise MeshError('the mesh has no cells, so inner_product = "mass" is not defined; use "identity" or stored weights')
     known = supported_cell_types()
     kinds = {int(kind) for kind in np.unique(mesh.cell_types)}

@@ -158,8 +158,8 @@ def _monomial_derivative(points: Floats, powers: NDArray[np.int64], axis: int) -
 def quadrature_weights(points: Floats, cells: NDArray[np.int64], cell_type: int) -> Floats:
     """``w_eq = w_q det J_e(x_q)``: (elements, q), in (length unit)^d.
 
-    `points` is (n, 3); surfaces and lines in space use ``sqrt(det J^T J)``. A weight that is not positive means an inverted
-    or degenerate cell; the caller names it. Cells that are inverted as a whole (all weights negative) are turned around.
+    `points` is (n, 3); surfaces use the length of the normal, lines that of the tangent. A weight that is not positive means a
+    degenerate or folded cell; the caller names it. Cells that are inverted as a whole (all weights negative) are turned around.
     """
     element = reference_element(cell_type)
     jacobian = np.einsum("qad,eax->eqxd", element.gradient, points[cells])
@@ -167,9 +167,16 @@ def quadrature_weights(points: Floats, cells: NDArray[np.int64], cell_type: int)
         measure = np.linalg.det(jacobian)
         measure = np.where((measure < 0).all(axis=1, keepdims=True), -measure, measure)
     else:
-        measure = np.sqrt(np.linalg.det(np.einsum("eqxd,eqxf->eqdf", jacobian, jacobian)))
+        measure = _measure_in_space(jacobian[..., 0] if jacobian.shape[-1] == 1 else np.cross(jacobian[..., 0], jacobian[..., 1]))
     weights: Floats = measure * element.weights
     return weights
+
+
+def _measure_in_space(direction: Floats) -> Floats:
+    """Lengths of normals or tangents (e, q, 3), negative where one points against the longest of its cell: the cell is folded."""
+    length = np.linalg.norm(direction, axis=-1)
+    longest = np.take_along_axis(direction, length.argmax(axis=1)[:, None, None], axis=1)
+    return np.where((direction * longest).sum(axis=-1) < 0, -length, length)
 
 
 def element_masses(weights: Floats, cell_type: int) -> Floats:
