@@ -65,12 +65,21 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class StoreOptionsSection(Section):
+    """``[study.store_options]``: how the store is reached. Credentials come from the environment and are never written here."""
+
+    endpoint: Annotated[str, Field(description="URL of an S3-compatible server; AWS itself by default")] = ""
+    region: Annotated[str, Field(description="S3 region")] = ""
+    references: Annotated[str, Field(description="folder whose files a store by reference may read")] = ""
+
+
 class StudySection(Section):
     """``[study]``: what is reduced, and where results go."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the folder of results")]
     store: Annotated[str, Field(min_length=1, description="path or URL of the snapshot store")]
     output: Annotated[str, Field(description="folder under which `<name>/` is written")] = "runs"
+    store_options: Annotated[StoreOptionsSection, Field(description="how the store is reached")] = StoreOptionsSection()
 
 
 class ReduceSection(Section):
@@ -130,6 +139,14 @@ class Study(Section):
     def store_url(self) -> str:
         """The store, with a relative path made absolute."""
         return self.study.store if "://" in self.study.store else str(self.folder / self.study.store)
+
+    @property
+    def store_options(self) -> dict[str, str]:
+        """The options that are set; a relative folder of references starts at the study's folder."""
+        given = {name: value for name, value in self.study.store_options.model_dump().items() if value}
+        if "references" in given:
+            given["references"] = str(self.folder / given["references"])
+        return given
 
     @property
     def run_folder(self) -> Path:

@@ -28,7 +28,11 @@ def ingest_command(
     one_of("--kind", kind, (None, "icechunk", "zarr"))
     one_of("--on-duplicate", on_duplicate, ("skip", "refuse"))
     if by_reference:
-        return _refer(files, into)
+        given = [("--parameters", parameters), ("--simulation", simulation), ("--reader", reader), ("--kind", kind)]
+        useless = next((option for option, value in given if value is not None), None)
+        if useless is not None:
+            raise ConfigError(f"{useless} has no meaning with --by-reference, which takes files as they are; leave it out")
+        return _refer(files, into, fields, reader_options(options))
     from nwidth.stages.ingest import ingest
 
     result = ingest(
@@ -46,10 +50,10 @@ def ingest_command(
     return asdict(result)
 
 
-def _refer(files: Sequence[Path], into: str) -> dict[str, Any]:
-    from nwidth.readers.virtual import reference_netcdf
+def _refer(files: Sequence[Path], into: str, fields: Sequence[str] | None, options: dict[str, Any]) -> dict[str, Any]:
+    from nwidth.stages.reference import reference_netcdf
 
-    schema = reference_netcdf(list(files), into)
+    schema = reference_netcdf(list(files), into, fields=list(fields) if fields else None, **options)
     return {
         "url": schema.url,
         "added": [run.simulation for run in schema.runs],

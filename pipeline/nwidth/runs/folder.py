@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from nwidth.errors import RunError, StoreError
+from nwidth.models.files import read_manifest
+from nwidth.runs.exchange import exchange
 
 MODEL, REPORT, RECORD, LEDGER = "model.zarr", "report.html", "run.json", "ledger.jsonl"
 _REPLACED = ".replaced-model.zarr"
@@ -67,22 +69,30 @@ class RunFolder:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, attempt: Path, record: Mapping[str, Any]) -> None:
-        """Put the attempt's model and record in place of the last ones; a crash in between is mended by the next run."""
+        """Put the attempt's model and record in place of the last ones, in one step each.
+
+        A crash between the two leaves the new model with the old record: `record` sees that they differ, so that the next run
+        does not take one for the other.
+        """
         (attempt / RECORD).write_text(json.dumps(record, indent=2, default=str), encoding="utf-8")
         replaced = self.path / _REPLACED
-        if (self.path / MODEL).exists():
+        if not (self.path / MODEL).exists():
+            (attempt / MODEL).rename(self.path / MODEL)
+        elif not exchange(attempt / MODEL, self.path / MODEL):
+            # Two steps, where the file system cannot do it in one; `_sweep` mends a crash in between.
             (self.path / MODEL).rename(replaced)
-        (attempt / MODEL).rename(self.path / MODEL)
+            (attempt / MODEL).rename(self.path / MODEL)
         os.replace(attempt / RECORD, self.path / RECORD)
         shutil.rmtree(replaced, ignore_errors=True)
 
     def record(self) -> dict[str, Any] | None:
-        """The record of the last finished run, or None."""
+        """The record of the last finished run, or None; only where the model that lies beside it is the one it tells of."""
         try:
             found: dict[str, Any] = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            model = read_manifest(self.path / MODEL)
+            return found if found["provenance"]["content_key"] == model["provenance"]["content_key"] else None
+        except (OSError, ValueError, KeyError, StoreError):
             return None
-        return found if (self.path / MODEL).is_dir() else None
 
     def note(self, event: str, **details: Any) -> None:
         """Append one event to the ledger."""

@@ -93,7 +93,7 @@ def plan(study: Study) -> Plan:
     ConfigError, StoreError
         The study names something that the store does not have, or the store cannot be read.
     """
-    store = open_store(study.store_url)
+    store = open_store(study.store_url, options=study.store_options)
     with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
         return prepare(study, store, Path(scratch))[0]
 

@@ -85,7 +85,7 @@ def run(
         During the work; results of an earlier run stay in place.
     """
     folder = RunFolder(study.run_folder)
-    store = open_store(study.store_url)
+    store = open_store(study.store_url, options=study.store_options)
     with folder.attempt() as attempt:
         made, problem, ranges = prepare(study, store, attempt / "patches")
         if on_plan is not None:
@@ -189,14 +189,14 @@ def _write_model(
 ) -> dict[str, Any]:
     import zarr
 
-    from nwidth.stores import open_snapshots
+    from nwidth.stores.view import open_dataset
 
-    snapshots = snapshot_coordinates(store, ranges)
-    files.write_snapshots(model, snapshots)
+    dataset = open_dataset(store)
+    files.write_snapshots(model, snapshot_coordinates(dataset, ranges))
     mesh = store.mesh()
     if mesh is not None:
         files.write_mesh(model, mesh, store.integration_points())
-    files.write_grid(model, open_snapshots(store.url).coords)
+    files.write_grid(model, dataset.coords)
     factors = zarr.open_group(str(model / "factors"), mode="w")
     for name, factor in result.factors.items():
         files.write_array(factors, name, factor, ("snapshot", "snapshot_"))
@@ -225,12 +225,9 @@ def _write_model(
     return entries
 
 
-def snapshot_coordinates(store: SnapshotStore, ranges: tuple[tuple[int, int], ...]) -> xr.Dataset:
+def snapshot_coordinates(dataset: xr.Dataset, ranges: tuple[tuple[int, int], ...]) -> xr.Dataset:
     """Simulation, time and parameters of the snapshots that were used."""
-    from nwidth.stores import open_snapshots
-
     index = np.concatenate([np.arange(start, stop) for start, stop in ranges])
-    dataset = open_snapshots(store.url)
     named = {str(name): coord for name, coord in dataset.coords.items() if coord.dims == ("snapshot",)}
     bare: xr.Dataset = dataset.drop_vars([*dataset.data_vars, *dataset.coords])
     return bare.assign_coords({name: coord.isel(snapshot=index).load() for name, coord in named.items()})

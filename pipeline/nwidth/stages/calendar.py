@@ -23,10 +23,11 @@ def in_time_units_of(store: SnapshotStore, run: Run) -> Run:
         return run
     stored: Mapping[str, Any] = group["fields/time"].attrs.asdict()
     units = str(stored.get("units", ""))
-    calendars = {str(stored.get("calendar", "standard")), run.attributes.get("calendar", "standard")}
+    # Of members of one ensemble, some say their calendar and some do not: what is not said is taken from what is.
+    calendars = {calendar for calendar in (stored.get("calendar"), run.attributes.get("calendar")) if calendar}
     if units == run.time_units or len(calendars) > 1 or not all(" since " in text for text in (units, run.time_units)):
         return run
-    scale, offset = conversion(run.time_units, units, calendars.pop())
+    scale, offset = conversion(run.time_units, units, str(calendars.pop()) if calendars else "standard")
     return replace(run, times=scale * run.times + offset, time_units=units)
 
 
