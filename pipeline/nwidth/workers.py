@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nwidth.errors import ConfigError, RunError
+from nwidth_graphs.placement import leaf_annotations
 
 if TYPE_CHECKING:
     from nwidth_graphs.trees import TaskGraph
@@ -99,9 +100,11 @@ class ClusterExecutor:
         Raises
         ------
         RunError
-            Workers died repeatedly on one block.
+            Workers died repeatedly on one block, or the cluster went away.
         """
         from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
+        from distributed.comm.core import CommClosedError
 
         futures = self.client.get(graph.graph, list(graph.roots.values()), sync=False)
         try:
@@ -109,8 +112,12 @@ class ClusterExecutor:
                 values = self.client.gather(futures)
         except KilledWorker as error:
             raise RunError(
-                f"pass {name!r}: task {error.task!s} killed {error.last_worker!s} and its successors; most often memory was "
-                f"short: raise workers.memory, or lower workers.threads"
+                f"pass {name!r}: {error.allowed_failures + 1} workers died one after the other on the same block, the last at "
+                f"{error.last_worker.address}; most often memory was short: raise workers.memory, or lower workers.threads"
+            ) from error
+        except (FutureCancelledError, CommClosedError) as error:
+            raise RunError(
+                f"pass {name!r}: the cluster ({self.description}) went away before it was done; start it again, then run again"
             ) from error
         return dict(zip(graph.roots, values, strict=True))
 
@@ -170,11 +177,19 @@ def zarr_settings() -> Iterator[None]:
 
 
 @contextmanager
-def local_cluster(count: int, threads: int, memory: int) -> Iterator[ClusterExecutor]:
-    """A cluster of local processes on the loopback interface, closed at the end of the block."""
+def local_cluster(count: int, threads: int, memory: int, device: str = "cpu") -> Iterator[ClusterExecutor]:
+    """A cluster of local processes on the loopback interface, closed at the end of the block.
+
+    Raises
+    ------
+    ConfigError
+        `device` is ``"cuda"``, and this machine has none that CuPy can use.
+    """
     import dask
     from distributed import Client, LocalCluster
 
+    if device == "cuda":
+        _refuse_without_gpu()
     settings = {"distributed.admin.log-format": "%(message)s", "distributed.worker.memory.spill": False}
     with (
         dask.config.set(settings),
@@ -186,6 +201,7 @@ def local_cluster(count: int, threads: int, memory: int) -> Iterator[ClusterExec
             dashboard_address="127.0.0.1:0",
             processes=True,
             silence_logs=40,
+            resources=dict(leaf_annotations(device).get("resources", {})),
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -214,6 +230,50 @@ def connected_cluster(address: str) -> Iterator[ClusterExecutor]:
                 raise ConfigError(f"the scheduler at {address!r} has no workers; start some, then run again")
             time.sleep(POLL_SECONDS)
         yield _executor(client, f"cluster at {address}")
+
+
+def check_workers(executor: ClusterExecutor, threads: int, memory: int, device: str) -> None:
+    """Refuse a cluster whose workers are not what the plan counts on: it would die, or wait for ever.
+
+    Raises
+    ------
+    ConfigError
+        A worker has less memory or more threads than the study says, or none has the GPU that the study asks for.
+    """
+    workers = executor.client.scheduler_info(n_workers=-1)["workers"]
+    for address, worker in workers.items():
+        if 0 < worker["memory_limit"] < memory:  # 0: the worker was started without a limit
+            raise ConfigError(
+                f"the worker {address} has {worker['memory_limit'] / 2**20:.0f} MiB, and workers.memory counts on "
+                f"{memory / 2**20:.0f} MiB; lower workers.memory, or start workers with --memory-limit"
+            )
+        if worker["nthreads"] > threads:
+            raise ConfigError(
+                f"the worker {address} has {worker['nthreads']} threads, and workers.threads counts on {threads}, which "
+                f"share its memory; set workers.threads = {worker['nthreads']}, or start workers with --nthreads"
+            )
+    needed = leaf_annotations(device).get("resources", {})
+    if not any(needed.items() <= worker["resources"].items() for worker in workers.values()):
+        raise ConfigError(
+            f'workers.device = "{device}", and none of the {len(workers)} workers ({executor.description}) has a GPU; start '
+            'workers with --resources "GPU=1", or set workers.device = "cpu"'
+        )
+
+
+def _refuse_without_gpu() -> None:
+    way_out = 'set workers.device = "cpu"'
+    try:
+        import cupy  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        raise ConfigError(f'workers.device = "cuda" needs CuPy, which is not installed; install it, or {way_out}') from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise ConfigError(
+            f'workers.device = "cuda", and CuPy finds no usable GPU ({error}); mend the driver, or {way_out}'
+        ) from None
+    if count == 0:
+        raise ConfigError(f'workers.device = "cuda", and this machine has no GPU; {way_out}')
 
 
 def executor_of(client: Any) -> ClusterExecutor:

@@ -238,12 +238,15 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     StoreError
         There is no model at `path`.
     LayoutError
-        The model was written by a newer nwidth.
+        The model was written by a newer nwidth, or its manifest is damaged.
     """
     file = Path(path) / MANIFEST
     if not file.is_file():
         raise StoreError(f"{path} is not a model: it has no {MANIFEST}; give the folder that `nwidth run` printed")
-    manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LayoutError(f"{file} is damaged ({error}); run the study again, or restore it from a copy") from None
     if manifest.get("nwidth_model", 0) > MODEL_SCHEMA:
         raise LayoutError(
             f"{path} has model schema {manifest['nwidth_model']}, newer than this nwidth's {MODEL_SCHEMA}; upgrade nwidth"

@@ -91,7 +91,7 @@ class RunFolder:
             found: dict[str, Any] = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
             model = read_manifest(self.path / MODEL)
             return found if found["provenance"]["content_key"] == model["provenance"]["content_key"] else None
-        except (OSError, ValueError, KeyError, StoreError):
+        except (OSError, ValueError, TypeError, KeyError, StoreError):
             return None
 
     def note(self, event: str, **details: Any) -> None:

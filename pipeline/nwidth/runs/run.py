@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from nwidth.runs.plan import Plan, prepare
 from nwidth.stages.pod import PodResult, Problem, reduce_problem
 from nwidth.stages.sinks import FolderSink
 from nwidth.stores import open_store
-from nwidth.workers import ClusterExecutor, Progress, connected_cluster, local_cluster
+from nwidth.workers import ClusterExecutor, Progress, check_workers, connected_cluster, local_cluster
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,14 +86,14 @@ def run(
     """
     folder = RunFolder(study.run_folder)
     store = open_store(study.store_url, options=study.store_options)
-    with folder.attempt() as attempt:
+    with _room_on_disk(study), folder.attempt() as attempt:
         made, problem, ranges = prepare(study, store, attempt / "patches")
-        if on_plan is not None:
-            on_plan(made)
         last = folder.record()
         if last is not None and last["provenance"]["content_key"] == problem.token and not force:
             folder.note("nothing to do", key=problem.token)
             return _result("nothing to do", study, last, folder)
+        if on_plan is not None:
+            on_plan(made)
         folder.note("started", key=problem.token, store=made.store, version=made.store_version)
         try:
             record = _execute(study, store, made, problem, ranges, attempt, progress)
@@ -120,7 +120,7 @@ def _execute(
 ) -> dict[str, Any]:
     started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
     model = attempt / MODEL
-    with _room_on_disk(study), _executor(study) as executor:
+    with _executor(study) as executor:
         result = reduce_problem(problem, study.reduce, executor, FolderSink(model), study.workers.device, progress)
         workers = executor.description
     provenance = {
@@ -133,8 +133,7 @@ def _execute(
         "started": started,
         "content_key": problem.token,
     }
-    with _room_on_disk(study):
-        bases = _write_model(model, study, store, made, result, ranges, provenance)
+    bases = _write_model(model, study, store, made, result, ranges, provenance)
     passes = [asdict(measure) for measure in result.passes]
     measured = {
         "passes": passes,
@@ -154,11 +153,16 @@ def _execute(
     }
 
 
-def _executor(study: Study) -> AbstractContextManager[ClusterExecutor]:
+@contextmanager
+def _executor(study: Study) -> Iterator[ClusterExecutor]:
     workers = study.workers
-    if workers.address is not None:
-        return connected_cluster(workers.address)
-    return local_cluster(workers.count, workers.threads, workers.memory)
+    if workers.address is None:
+        with local_cluster(workers.count, workers.threads, workers.memory, workers.device) as executor:
+            yield executor
+        return
+    with connected_cluster(workers.address) as executor:
+        check_workers(executor, workers.threads, workers.memory, workers.device)
+        yield executor
 
 
 @contextmanager
