@@ -160,6 +160,10 @@ class Pinned(Base):
             return key in self._documents
         return await self._store.exists(key)
 
+    async def getsize(self, key: str) -> int:
+        # Not inherited: what Zarr offers by default fetches the value to measure it, and a plan asks for the size of every chunk.
+        return await self._store.getsize(key)
+
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
