@@ -61,12 +61,12 @@ def cut_field(
     reduction = TSQR if request.route != "gram" else choose_route(request).reduction
     fit = max_rows(snapshots, itemsize, bound, memory.bytes, memory.threads, decode_bytes, reduction, inner_row_bytes)
     target = block_bytes_for(math.prod(space) * snapshots * itemsize) // (snapshots * itemsize)
+    least = math.prod(min(g, n) for g, n in zip(granules[-1], space, strict=True))
     for granule in granules:
-        smallest = math.prod(min(g, n) for g, n in zip(granule, space, strict=True))
-        box = panel_shape(space, granule, min(fit, max(target, smallest)))
+        # A shard is taken whole where it is no larger than a block wants to be; a chunk, which cannot be read in part, always.
+        box = panel_shape(space, granule, min(fit, max(target, least)))
         if box is not None:
             return Cut(panels(space, box), box, decode_bytes)
-    least = math.prod(min(g, n) for g, n in zip(granules[-1], space, strict=True))
     # Negative where the fixed parts alone are too much: then those are short, too.
     short = (least - fit) * (row_bytes(snapshots, itemsize, bound) + inner_row_bytes) * memory.threads
     needed = math.ceil((memory.bytes + short) / 2**20)

@@ -35,8 +35,11 @@ CHUNK_LIMIT = 4 * MiB
 # Dask spends about a millisecond per task: blocks under 64 MiB make the scheduler the bottleneck, over 256 MiB memory is.
 SHARD_TARGET = 128 * MiB
 SHARD_LIMIT = 256 * MiB
-# Snapshots per inner chunk of a wide field: enough for the chunk to be a panel, few enough to read one snapshot cheaply.
+# Snapshots per inner chunk of a wide field: enough for the chunk to be a panel, few enough to read one snapshot cheaply. Of a
+# small field more, up to LEAST_EXPECTED, so that space is cut too and several workers share a pass over it; one snapshot then
+# takes this many bytes to see.
 PANEL_ROWS = 8
+GROUP_TARGET = 16 * MiB
 # A store grows: a first run of 10 snapshots must not fix chunks of 10 for ever.
 LEAST_EXPECTED = 64
 DEFAULT_BUDGET = 1024 * MiB
@@ -95,7 +98,8 @@ def choose_layout(
         )
     rows_wanted = _power_of_two(max(expected_snapshots, LEAST_EXPECTED))
     rows_afford = _power_of_two_below(memory_budget // snapshot_bytes)
-    chunk_rows = min(rows_wanted, rows_afford, max(PANEL_ROWS, _power_of_two_below(CHUNK_TARGET // snapshot_bytes)))
+    group = min(LEAST_EXPECTED, max(PANEL_ROWS, _power_of_two_below(GROUP_TARGET // snapshot_bytes)))
+    chunk_rows = min(rows_wanted, rows_afford, group)
     chunk = _cut(shape, _indivisible(shape, dims), CHUNK_TARGET // (chunk_rows * dtype.itemsize))
     chunk_bytes = chunk_rows * math.prod(chunk) * dtype.itemsize
     if chunk_bytes > CHUNK_LIMIT:  # an uncut component axis: give up snapshots before the chunk grows
