@@ -116,7 +116,8 @@ def test_only_cells_of_the_highest_dimension_carry_mass() -> None:
     cube = small_mesh(12, 0)
     corners = cube.connectivity[:4]
     mixed = mesh_from_cells(
-        cube.points, [(1, corners[:1, None]), (3, corners[None, :2]), (9, corners[None, :]), (12, cube.connectivity.reshape(-1, 8))]
+        cube.points,
+        [(1, corners[:1, None]), (3, corners[None, :2]), (9, corners[None, :]), (12, cube.connectivity.reshape(-1, 8))],
     )
     assert list(mass_cells(mixed)) == [12]
     assert np.array_equal(mass_cells(mixed)[12], cube.connectivity.reshape(-1, 8))
