@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from nwidth.report import words
+
 
 class Html(str):
     """Text that is markup already."""
@@ -18,7 +20,7 @@ def text(value: Any) -> Html:
     """`value` as markup: escaped, unless it is markup. Control characters, which HTML does not allow, become spaces."""
     if isinstance(value, Html):
         return value
-    return Html(escape("".join(letter if letter.isprintable() or letter == "\n" else " " for letter in str(value))))
+    return Html(escape(words.printable(value)))
 
 
 def join(parts: Iterable[Any]) -> Html:

@@ -39,7 +39,7 @@ def grid_modes(modes: FieldModes) -> Plot:
         row = [axes.flat[number]] if columns == 2 else list(axes[number])
         for panel, (horizontal, vertical, values, place) in zip(row, cuts, strict=False):
             image = _image(panel, modes, horizontal, vertical, values, part)
-            panel.set_title(plain(title if panel is row[0] else "") + (f"\n{plain(place)}" if place else ""))
+            panel.set_title(plain(title if panel is row[0] else "", 48) + (f"\n{plain(place)}" if place else ""))
         # Inset, because it then has the height of a picture whose aspect is fixed.
         bar = figure.colorbar(image, cax=row[-1].inset_axes((1.03, 0, 0.035, 1)))
         bar.outline.set_visible(False)

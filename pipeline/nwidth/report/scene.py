@@ -82,7 +82,7 @@ class Scene:
         """Draw everything that was asked for; never raises for want of OpenGL."""
         if not self._jobs:
             return Rendered(())
-        failure = self._render_with_pyvista(timeout)
+        failure = self.draw_with_pyvista(timeout)
         if failure is None:
             return Rendered(tuple(self._picture(number).read_bytes() for number in range(len(self._jobs))))
         remark = (
@@ -97,7 +97,7 @@ class Scene:
     def _painting(self, number: int) -> Painting:
         return Painting(values=np.load(self.folder / f"values-{number}.npy", allow_pickle=False), **self._jobs[number])
 
-    def _render_with_pyvista(self, timeout: float) -> str | None:
+    def draw_with_pyvista(self, timeout: float) -> str | None:
         """None where all pictures are there, else why not, in words."""
         mesh = self.mesh
         np.savez(

@@ -17,6 +17,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from nwidth.report import words
+
 INK = "#1b1f24"
 MUTED = "#5a6472"
 RULE = "#dde2e8"
@@ -84,10 +86,10 @@ def styled(make: Callable[..., Plot]) -> Callable[..., Plot]:
     return drawn
 
 
-def plain(text: object) -> str:
+def plain(text: object, longest: int = 32) -> str:
     """User text for a plot: no mathematics in dollars, no control characters, and not endless."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in str(text)).replace("$", r"\$")
-    return shown if len(shown) <= 60 else shown[:57] + "…"
+    shown = words.printable(text).replace("\n", " ")
+    return (shown if len(shown) <= longest else shown[: longest - 1] + "…").replace("$", r"\$")
 
 
 def svg_text(figure: Figure) -> str:
@@ -96,6 +98,8 @@ def svg_text(figure: Figure) -> str:
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # Names may be in scripts that matplotlib's font lacks; the browser has fonts for them.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
+        # Long names leave no room for the plot: it is drawn all the same, with names that overlap.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure.savefig(buffer, format="svg", metadata=_METADATA)
     text = buffer.getvalue()
     return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
@@ -105,9 +109,7 @@ def inline_svg(figure: Figure, alt: str, prefix: str) -> str:
     """The figure as an SVG element for the page: described by `alt`, ids made unique by `prefix`, colours as CSS variables."""
     text = svg_text(figure)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="([^"<>]*)"', rf'id="{prefix}-\1"', text)
-    text = re.sub(r"url\(#([^)]*)\)", rf"url(#{prefix}-\1)", text)
-    text = re.sub(r'href="#([^"]*)"', rf'href="#{prefix}-\1"', text)
+    text = _own_ids(text, prefix)
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
@@ -115,4 +117,12 @@ def inline_svg(figure: Figure, alt: str, prefix: str) -> str:
     head = re.sub(r'\s(?:width|height|version)="[^"]*"', "", head)
     # All plots have one scale: a narrow figure takes its share of the column.
     share = min(100.0, 100 * figure.get_figwidth() / WIDTH)
-    return f'{head} role="img" aria-label="{escape(alt)}" style="width: {share:.4g}%">{body}'
+    return f'{head} role="img" aria-label="{escape(words.printable(alt))}" style="width: {share:.4g}%">{body}'
+
+
+def _own_ids(svg: str, prefix: str) -> str:
+    """Put `prefix` before all ids that something refers to, and drop the others, which matplotlib may give twice."""
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]*)', svg))
+    svg = re.sub(r'\sid="([^"<>]*)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", svg)
+    svg = re.sub(r"url\(#([^)]*)\)", rf"url(#{prefix}-\1)", svg)
+    return re.sub(r'href="#([^"]*)"', rf'href="#{prefix}-\1"', svg)

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 
+def printable(text: object) -> str:
+    """Text from elsewhere without its control characters, which neither HTML nor XML allows; line ends stay."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in str(text))
+
+
 def number(value: Any, digits: int = 2, small: float = 1e-3) -> str:
     """A plain number with `digits` significant digits: ``8.7e-5``, ``0.35``, ``1200``; counts in full, and a dash for nothing.
 
@@ -83,7 +88,7 @@ def seconds(value: Any) -> str:
 
 def count(amount: int, noun: str) -> str:
     """``1 mode``, ``12 modes``, ``2 bases``."""
-    plural = noun[:-2] + "es" if noun.endswith("is") else noun + "s"
+    plural = noun[:-2] + "es" if noun.endswith("is") else noun + ("es" if noun.endswith("s") else "s")
     return f"{number(int(amount))} {noun if amount == 1 else plural}"
 
 
