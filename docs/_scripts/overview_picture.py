@@ -1,7 +1,7 @@
 """Draw ``docs/images/overview.png`` from the results of ``make demo``:  python docs/_scripts/overview_picture.py demo
 
-    snapshots of two runs  |  spectrum with its floor
-    first modes            |  measured error of every snapshot
+snapshots of two runs  |  spectrum with its floor
+first modes            |  measured error of every snapshot
 """
 
 from __future__ import annotations

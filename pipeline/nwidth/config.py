@@ -122,7 +122,7 @@ class WorkersSection(Section):
 class ReportSection(Section):
     """``[report]``: what a person reads afterwards."""
 
-    enabled: bool = True
+    enabled: Annotated[bool, Field(description="write `report.html`")] = True
     modes: Annotated[int, Field(ge=0, le=24, description="modes that are drawn")] = 6
 
 
