@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nwidth.errors import ConfigError, RunError
+from nwidth.zarr_settings import zarr_settings
 from nwidth_graphs.placement import leaf_annotations
 
 if TYPE_CHECKING:
@@ -25,14 +26,6 @@ Progress = Callable[[str, int, int], None]
 
 POLL_SECONDS = 0.25
 CONNECT_SECONDS = 20
-
-# Zarr reads for one Dask thread at a time: more threads of its own would fight with ours for the same cores. Coalescing
-# across gaps would fetch bytes that nobody asked for.
-ZARR_SETTINGS = {
-    "async.concurrency": 4,
-    "threading.max_workers": 1,
-    "array.sharding_coalesce_max_gap_bytes": 0,
-}
 
 
 class Executor(Protocol):
@@ -160,22 +153,6 @@ def _finished_leaves(dask_scheduler: Any, prefixes: tuple[str, ...]) -> int:
     return counted
 
 
-def prepare_worker() -> None:
-    """Settings of a worker process, made once by `WorkerSettings` when it starts."""
-    import zarr
-
-    zarr.config.set(ZARR_SETTINGS)
-
-
-@contextmanager
-def zarr_settings() -> Iterator[None]:
-    """The same settings in this process, for the time of a computation."""
-    import zarr
-
-    with zarr.config.set(ZARR_SETTINGS):
-        yield
-
-
 @contextmanager
 def local_cluster(count: int, threads: int, memory: int, device: str = "cpu") -> Iterator[ClusterExecutor]:
     """A cluster of local processes on the loopback interface, closed at the end of the block.
@@ -282,7 +259,7 @@ def executor_of(client: Any) -> ClusterExecutor:
 
 
 def _executor(client: Any, description: str) -> ClusterExecutor:
-    from nwidth._plugin import WorkerSettings
+    from nwidth.worker_plugin import WorkerSettings
 
     client.register_plugin(WorkerSettings())
     workers = client.scheduler_info(n_workers=-1)["workers"]

@@ -6,11 +6,11 @@ from typing import Any
 
 from distributed import WorkerPlugin
 
-from nwidth.workers import prepare_worker
+from nwidth.zarr_settings import prepare_process
 
 
 class WorkerSettings(WorkerPlugin):
-    """One BLAS thread per worker thread, and Zarr as `nwidth.workers.ZARR_SETTINGS` says."""
+    """One BLAS thread per worker thread, and Zarr as `nwidth.zarr_settings` says."""
 
     name = "nwidth-worker-settings"
     idempotent = True
@@ -19,5 +19,5 @@ class WorkerSettings(WorkerPlugin):
         """Called by the worker, in its own process."""
         from threadpoolctl import threadpool_limits
 
-        prepare_worker()
+        prepare_process()
         self.limits = threadpool_limits(1)
