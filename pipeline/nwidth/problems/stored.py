@@ -98,7 +98,7 @@ def _cut_stored(info: FieldInfo, snapshots: int, request: ReduceSection, memory:
     space, chunk = info.shape[1:], info.chunks[1:]
     shard = chunk if info.shards is None else info.shards[1:]
     chunk_bytes = math.prod(info.chunks) * info.dtype.itemsize
-    # Zarr has up to four chunks in flight (workers.ZARR_SETTINGS), each as stored and as decoded.
+    # Zarr has up to four chunks in flight (`nwidth.zarr_settings`), each as stored and as decoded.
     decode_bytes = 8 * chunk_bytes
     granules = [_whole_components(info, shard), _whole_components(info, chunk)]
     extra = inner_row_bytes(inner_product_of(info.name, request))
