@@ -11,3 +11,6 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("repeat", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
+
+# Fixtures of the whole suite that are long enough for a file of their own.
+pytest_plugins = ["tests.clusters"]

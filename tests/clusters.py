@@ -1,0 +1,35 @@
+"""One Dask cluster of real processes for all tests of a session that need one: starting it costs seconds, using it nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+WORKER_BYTES = 2 * 2**30
+
+
+@contextmanager
+def real_cluster(n_workers: int = 2, memory: int = WORKER_BYTES, **options: Any) -> Iterator[Any]:
+    """A `LocalCluster` of processes on the loopback interface, as a person would start one for ``workers.address``."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        memory_limit=memory,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+        **options,
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a scheduler with two workers of one thread and 2 GiB each."""
+    with real_cluster() as cluster:
+        yield cluster.scheduler_address
