@@ -99,8 +99,7 @@ def test_the_certificate_is_measured_not_computed(monkeypatch: pytest.MonkeyPatc
 
     def corrupted(*arguments: Any, **options: Any) -> truncation.Truncation:
         cut = truncation.truncate(*arguments, **options)
-        noise = np.random.default_rng(0).standard_normal(cut.transform.shape)
-        return replace(cut, transform=cut.transform + 1e-2 * np.abs(cut.transform).max(axis=0) * noise)
+        return replace(cut, transform=np.roll(cut.transform, 1, axis=0))  # as if snapshots had been mixed up
 
     field = snapshots(decades=decades)
     monkeypatch.setattr(stage, "truncate", corrupted)
@@ -109,7 +108,7 @@ def test_the_certificate_is_measured_not_computed(monkeypatch: pytest.MonkeyPatc
     assert_orthonormal(modes.T, tolerance=1e-10)
     true = np.linalg.norm(field.T - modes.T @ (modes @ field.T)) / np.linalg.norm(field)
     assert true > 2 * basis.certificate.expected_error
-    assert basis.certificate.frobenius_error == pytest.approx(true, rel=1e-6)
+    assert basis.certificate.frobenius_error == pytest.approx(true, rel=1e-3)
 
 
 # --- several fields -----------------------------------------------------------------------------------------------------------
