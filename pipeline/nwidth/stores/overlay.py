@@ -123,6 +123,10 @@ class Pinned(Base):
         self._is_volatile = is_volatile
         self._pins = Pins(store)
 
+    def is_volatile(self, key: str) -> bool:
+        """Whether a later append may replace this chunk."""
+        return self._is_volatile(key)
+
     def _with_store(self, store: Store) -> Pinned:
         return type(self)(store, self._count, self._url, self._documents, self._is_volatile)
 

@@ -212,6 +212,10 @@ def _read(array: zarr.Array[Any], slices: Slices, out: NDArray[Any] | None) -> N
         return np.asarray(array.get_basic_selection(slices))
     from zarr.core.buffer import default_buffer_prototype
 
+    from nwidth.stores.direct import read_direct
+
+    if read_direct(array, slices, out):
+        return out
     # The prototype's own buffer class: the abstract NDBuffer is accepted too, and silently leaves `out` as it was.
     array.get_basic_selection(slices, out=default_buffer_prototype().nd_buffer.from_ndarray_like(cast("Any", out)))
     return out
