@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
+from dask.local import get_sync
 from numpy.typing import NDArray
 
 from nwidth_graphs.inner import BlockProduct, DiagonalProduct
@@ -59,6 +59,6 @@ def source_of(matrix: NDArray[Any], cuts: Sequence[int], *, name: str = "u", laz
 
 def compute(graph: TaskGraph, scheduler: Callable[..., Any] | None = None, **options: Any) -> Mapping[str, Any]:
     """Root name -> value, on the synchronous scheduler by default."""
-    get = scheduler or dask.get
+    get = scheduler or get_sync
     values = get(graph.graph, list(graph.roots.values()), **options)
     return dict(zip(graph.roots, values, strict=True))

@@ -11,7 +11,7 @@ import dask.threaded
 import numpy as np
 import pytest
 import zarr
-from distributed.utils import key_split
+from dask.utils import key_split
 
 from nwidth_graphs.factor import factor_graph, factor_root
 from nwidth_graphs.lifting import Lift, lift_graph
@@ -64,7 +64,7 @@ def test_builders_compute_nothing() -> None:
     """Neither a reader nor a Dask array is touched while either graph is built."""
     lazy = da.map_blocks(refuse_to_read, chunks=((3,), (5, 5)), dtype=float, meta=np.empty((0, 0)))
     for blocks in ({"read": refuse_to_read}, {"array": lazy}):
-        source = FieldSource("u", row_panels((5, 5)), 3, 8, **blocks)  # type: ignore[arg-type]
+        source = FieldSource("u", row_panels((5, 5)), 3, 8, **blocks)
         graphs = [factor_graph([source], reduction, "aa") for reduction in (GRAM, TSQR)]
         graphs.append(lift_graph([Lift(source, np.eye(3), None, print)], "aa"))
         for graph in graphs:

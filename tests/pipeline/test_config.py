@@ -30,7 +30,7 @@ def test_a_study_cannot_be_changed() -> None:
     """What was checked stays as it was checked."""
     study = check_study({"study": STUDY})
     with pytest.raises(ValidationError, match="frozen"):
-        study.reduce.rank = 3  # type: ignore[misc]
+        study.reduce.rank = 3
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_progress_counts_the_leaves(in_process: Any) -> None:
     """Here and on a cluster, also at the second run, each pass ends at all of its leaves and never counts backwards."""
     for client in (None, in_process, in_process):
         calls: list[tuple[str, int, int]] = []
-        nw.pod(lazy_field(), rank=3, client=client, progress=lambda *call, calls=calls: calls.append(call))  # type: ignore[misc]
+        nw.pod(lazy_field(), rank=3, client=client, progress=lambda *call, calls=calls: calls.append(call))
         for name in ("gram", "lift"):
             done = [(n, total) for pass_name, n, total in calls if pass_name == name]
             assert done == sorted(done)
