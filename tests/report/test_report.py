@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,19 @@ def test_a_mean_and_units_are_shown(pages: dict[str, Path]) -> None:
     assert "352 K" in text
     assert "time in s" in Page(pages["line"].read_text("utf-8")).text
     assert "lat in degrees_north" in Page(pages["earth"].read_text("utf-8")).text
+
+
+def test_several_bases_have_an_overview(tmp_path: Path) -> None:
+    """A model of two bases opens with a table of both, and shows every section for each."""
+    folder = write_run(tmp_path / "both", plate()) if (tmp_path / "both").mkdir() is None else tmp_path
+    (tmp_path / "line").mkdir()
+    other = write_run(tmp_path / "line", line())
+    shutil.copytree(other / "model.zarr/bases/concentration", folder / "model.zarr/bases/concentration")
+    manifest = json.loads((folder / "model.zarr/manifest.json").read_text("utf-8"))
+    manifest["bases"] |= json.loads((other / "model.zarr/manifest.json").read_text("utf-8"))["bases"]
+    (folder / "model.zarr/manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    page = Page(write_report(folder, n_modes=1).read_text("utf-8"))
+    assert "2 bases, each with its own certificate" in page.text
+    assert page.text.count("Errors, snapshot by snapshot") == 2
+    assert len(page.ids) == len(set(page.ids))
+    assert {reference[1:] for reference in page.references if reference.startswith("#")} <= set(page.ids)

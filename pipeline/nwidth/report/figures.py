@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # An SVG marker costs about 100 bytes: beyond this many the points become one picture inside the SVG.
 RASTERISE_BEYOND = 4000
 MAX_PARAMETERS = 4
-MAX_NAMED_SIMULATIONS = 12
+# Letters that fit below a plot.
+MAX_NAME_LETTERS = 100
 
 
 @styled
@@ -58,13 +59,16 @@ def _shade_floor(axes: Axes, spectrum: Spectrum) -> None:
     top = float(positive.max()) if positive.size else 1.0
     below = float(positive.min()) if positive.size else 1e-16
     if spectrum.floor > 0:
+        # The words stand where the values do not cross the floor.
+        late = spectrum.trusted > len(spectrum.singular_values) / 2
         # Far below the floor there is nothing to be seen but rounding.
         low = max(min(below, spectrum.floor) / 10, spectrum.floor * 1e-4)
         axes.axhspan(low, spectrum.floor, color=SHADE, alpha=0.22, lw=0)
         axes.annotate(
             f"not trustworthy below {words.number(spectrum.floor)} ({spectrum.route} route)",
-            (0.995, spectrum.floor), xycoords=("axes fraction", "data"), xytext=(0, -3), textcoords="offset points",
-            va="top", ha="right", color=MUTED, fontsize=8.5,
+            (0.01 if late else 0.99, spectrum.floor), xycoords=("axes fraction", "data"),
+            xytext=(0, -3), textcoords="offset points",
+            va="top", ha="left" if late else "right", color=MUTED, fontsize=8.5,
         )  # fmt: skip
         axes.set_ylim(low, top * 3)
     else:
@@ -116,7 +120,9 @@ def _energy(axes: Axes, basis: Basis) -> None:
     values = 100 * basis.spectrum.energy[:last]
     axes.plot(k, values, "-", color=BLUE, marker="o", ms=3)
     axes.axvline(basis.rank, color=ORANGE, lw=1.1)
-    axes.set(xlabel="modes k", ylabel="E(k) in %", ylim=(min(float(values.min()) - 2, 90), 100.5))
+    low = min(float(values.min()), 99.9)
+    axes.set(xlabel="modes k", ylabel="E(k) in %", ylim=(low - 0.08 * (100 - low), 100 + 0.04 * (100 - low)))
+    axes.ticklabel_format(axis="y", useOffset=False)
     _integer_axis(axes)
 
 
@@ -138,8 +144,8 @@ def simulation_colours(names: list[str]) -> dict[str, Any]:
     """A colour for every simulation: the palette for few, the ordered map for many."""
     if len(names) <= len(CATEGORIES):
         return dict(zip(names, CATEGORIES, strict=False))
-    # The yellow end of the map is invisible on white.
-    return dict(zip(names, colormaps[SEQUENCE](np.linspace(0.05, 0.85, len(names))), strict=True))
+    # The yellow end of the map is invisible on white, and the violet one on black.
+    return dict(zip(names, colormaps[SEQUENCE](np.linspace(0.25, 0.88, len(names))), strict=True))
 
 
 @styled
@@ -175,10 +181,9 @@ def _bands(axes: Axes, groups: list[tuple[str, NDArray[np.int64]]]) -> None:
     """Shade every second simulation, and name them where there is room."""
     for _, members in groups[1::2]:
         axes.axvspan(members[0] - 0.5, members[-1] + 0.5, color=SHADE, alpha=0.12, lw=0)
-    if 1 < len(groups) <= MAX_NAMED_SIMULATIONS:
+    if len(groups) > 1 and sum(len(name) + 2 for name, _ in groups) <= MAX_NAME_LETTERS:
         axes.set_xticks([float(members.mean()) for _, members in groups], [plain(name) for name, _ in groups])
-        crowded = sum(len(name) for name, _ in groups) > 90
-        axes.tick_params(axis="x", length=0, rotation=25 if crowded else 0)
+        axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")
         axes.set_xlabel("simulation")
     else:

@@ -54,20 +54,12 @@ def render_page(record: RunRecord, *, n_modes: int = 6) -> str:
         ("use", "Use this model", sections.loading(record)),
     ]
     contents = [(f"b{number}", name) for number, name in enumerate(record.bases)] + [(anchor, title) for anchor, title, _ in tail]
-    results = [tag("p", sections.headline(record, basis) + ".", class_="headline") for basis in record.bases.values()]
-    if len(results) > 1:
-        results = [
-            tag(
-                "ul",
-                *(tag("li", tag("b", name), ": ", sections.headline(record, basis), ".") for name, basis in record.bases.items()),
-            )
-        ]
     source = files("nwidth.report")
     return Template(source.joinpath("page.html").read_text("utf-8")).substitute(
         style=source.joinpath("page.css").read_text("utf-8"),
         title=text(record.study),
         date=text(_date(record)),
-        results=join(results or [tag("p", "This model has no basis.")]),
+        results=sections.results(record),
         summary=sections.summary(record),
         contents=join(tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in contents),
         body=join([*blocks, *(tag("section", tag("h2", title), content, id=anchor) for anchor, title, content in tail)]),

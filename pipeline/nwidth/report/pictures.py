@@ -108,7 +108,7 @@ class FieldModes:
         coefficients = np.asarray(self.basis.coefficients)
         for mode in range(min(self.n_modes, self.basis.rank)):
             typical = float(np.sqrt(np.mean(coefficients[mode] ** 2)))
-            yield f"mode {mode + 1}, {100 * shares[mode]:.3g} % of the energy", typical * np.asarray(modes[mode], float), True
+            yield f"mode {mode + 1}, {words.share(shares[mode])} of the energy", typical * np.asarray(modes[mode], float), True
 
     def parts(self, values: NDArray[np.float64], *, signed: bool) -> list[Part]:
         """Scalar views of one mode: itself, or its size and its strongest component."""

@@ -32,9 +32,30 @@ def headline(record: RunRecord, basis: Basis) -> str:
     )
 
 
+def results(record: RunRecord) -> Html:
+    """What came out: a sentence for one basis, a table for several."""
+    if not record.bases:
+        return tag("p", "This model has no basis.")
+    if len(record.bases) == 1:
+        return tag("p", *(headline(record, basis) for basis in record.bases.values()), ".", class_="headline")
+    rows = [
+        (
+            tag("a", name, href=f"#b{number}"),
+            words.number(basis.rank),
+            words.error(basis.certificate.frobenius_error),
+            words.error(basis.certificate.worst_error),
+            snapshot_table(basis).where(basis.certificate.worst_snapshot),
+        )
+        for number, (name, basis) in enumerate(record.bases.items())
+    ]
+    asked = "" if record.rtol is None else f", asked {words.error(record.rtol)}"
+    header = ("basis", "modes", f"projection error{asked}", "worst snapshot", "which")
+    return table(f"{words.count(len(rows), 'basis')}, each with its own certificate", header, rows, numeric=[1, 2, 3])
+
+
 def summary(record: RunRecord) -> Html:
     """What was read and what it cost, in one strip."""
-    store, plan, measured = record.section("store"), record.section("plan"), record.section("measured")
+    store, measured = record.section("store"), record.section("measured")
     passes = _passes(measured)
     pairs = [
         ("snapshots", words.number(store["n_snapshots"]) if "n_snapshots" in store else None),
@@ -45,7 +66,7 @@ def summary(record: RunRecord) -> Html:
             "peak memory of a worker",
             words.memory(measured.get("peak_bytes_per_worker")) if measured.get("peak_bytes_per_worker") else None,
         ),
-        ("route", plan.get("route")),
+        ("route", words.listing(dict.fromkeys(basis.spectrum.route for basis in record.bases.values())) or None),
     ]
     present = [(what, value) for what, value in pairs if value is not None]
     return facts(present, "strip") if present else Html("")

@@ -41,10 +41,11 @@ def error(value: Any, digits: int = 2) -> str:
 
 
 def share(value: float) -> str:
-    """A part of a whole in percent, never rounded up to all of it: ``93.2 %``, ``99.99998 %``."""
+    """A part of a whole in percent, never rounded up to all of it: ``93.2 %``, ``99.99998 %``, ``4.1e-5 %``."""
     missing = 1 - value
-    digits = 1 if missing >= 0.1 else min(12, int(-math.log10(missing))) if missing > 0 else 0
-    return f"{100 * value:.{digits}f} %"
+    if missing >= 0.1:
+        return f"{number(100 * value, 3)} %"
+    return f"{100 * value:.{min(12, int(-math.log10(missing))) if missing > 0 else 0}f} %"
 
 
 def amount(value: Any, unit: str = "B") -> str:
