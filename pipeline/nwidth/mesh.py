@@ -43,11 +43,15 @@ class Mesh:
         if self.points.ndim != 2 or self.points.shape[1] != 3:
             raise MeshError(f"mesh points have shape {self.points.shape}, expected (n_points, 3); pad plane meshes with z = 0")
         if not np.isfinite(self.points).all():
-            raise MeshError(f"mesh point {int(np.argmin(np.isfinite(self.points).all(axis=1)))} is not finite; mend the mesh file")
+            raise MeshError(
+                f"mesh point {int(np.argmin(np.isfinite(self.points).all(axis=1)))} is not finite; mend the mesh file"
+            )
         if self.offsets.shape != (self.n_cells + 1,) or self.offsets[0] != 0 or self.offsets[-1] != self.connectivity.size:
             raise MeshError(f"mesh offsets do not fit: {self.n_cells} cells and {self.connectivity.size} connectivity entries")
         if self.connectivity.size and not 0 <= self.connectivity.min() <= self.connectivity.max() < self.n_points:
-            raise MeshError(f"mesh connectivity names points outside 0..{self.n_points - 1}; the file mixes numberings or is truncated")
+            raise MeshError(
+                f"mesh connectivity names points outside 0..{self.n_points - 1}; the file mixes numberings or is truncated"
+            )
 
     @property
     def n_points(self) -> int:
@@ -89,6 +93,8 @@ def mesh_from_cells(points: Any, cells: list[tuple[int, Any]], length_unit: str 
         points=padded,
         connectivity=np.concatenate([block.ravel() for _, block in blocks]) if blocks else np.empty(0, np.int64),
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(sizes))]) if blocks else np.zeros(1, np.int64),
-        cell_types=np.concatenate([np.full(len(block), kind, np.uint8) for kind, block in blocks]) if blocks else np.empty(0, np.uint8),
+        cell_types=np.concatenate([np.full(len(block), kind, np.uint8) for kind, block in blocks])
+        if blocks
+        else np.empty(0, np.uint8),
         length_unit=length_unit,
     )

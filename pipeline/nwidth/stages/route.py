@@ -29,9 +29,7 @@ def choose_route(request: ReduceSection) -> Route:
     if request.rtol is not None and request.rtol < GRAM_MIN_RTOL:
         return Route(TSQR, f"rtol = {request.rtol:g} is below {GRAM_MIN_RTOL:g}, where a Gram matrix sees rounding only")
     if request.rtol is not None:
-        return Route(
-            GRAM, f"rtol = {request.rtol:g} lies above the Gram floor of 4.5e-8 s_1, and Gram is fastest", fallback=TSQR
-        )
+        return Route(GRAM, f"rtol = {request.rtol:g} lies above the Gram floor of 4.5e-8 s_1, and Gram is fastest", fallback=TSQR)
     return Route(GRAM, f"{request.rank} modes were asked for; Gram is fastest, and its floor is checked", fallback=TSQR)
 
 
