@@ -108,8 +108,11 @@ def cut_mass(mesh: Mesh, panels: Sequence[Panel], components: int, folder: Path)
         first, last = owner.min(axis=1), owner.max(axis=1)
         if (first != last).any():
             straddling[kind] = block[first != last]
-        for index in np.unique(first[first == last]):
-            inside[int(index)][kind] = block[(first == last) & (first == index)]
+        within, panel_of_cell = block[first == last], first[first == last]
+        within = within[np.argsort(panel_of_cell, kind="stable")]
+        indices, counts = np.unique(panel_of_cell, return_counts=True)
+        for index, count, stop in zip(indices, counts, np.cumsum(counts), strict=True):
+            inside[int(index)][kind] = within[stop - count : stop]
     folder.mkdir(parents=True, exist_ok=True)
     for panel in panels:
         nodes = panel.selection[0]
