@@ -15,7 +15,7 @@ from nwidth.config import ReduceSection
 from nwidth.errors import ConfigError, FieldError
 from nwidth.inner_products import cut_mass
 from nwidth.models.files import FieldShape
-from nwidth.problems.cutting import Cut, Memory, cut_field, inner_row_bytes
+from nwidth.problems.cutting import Cut, Memory, cut_chunks, cut_field, inner_row_bytes
 from nwidth.problems.options import COMPONENT, check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import GivenWeights, StoreReader
 from nwidth.stages.pod import Problem
@@ -114,6 +114,14 @@ def _check_array(name: str, array: xr.DataArray) -> None:
 
 
 def _cut_array(name: str, array: xr.DataArray, request: ReduceSection, memory: Memory) -> Cut:
+    origin = origin_of(array) if array.chunks is not None else None
+    if origin is not None:
+        # Read by the leaves themselves, and cut as a run of the same store would cut it: the same blocks, the same bits.
+        stored = origin.reference.array(f"fields/{origin.field}")
+        return cut_chunks(
+            name, array.shape, stored.chunks, stored.shards, array.shape[0], array.dtype.itemsize, request, memory,
+            components=array.dims[-1] == COMPONENT,
+        )  # fmt: skip
     space = array.shape[1:]
     whole = (*[1] * (len(space) - 1), space[-1]) if array.dims[-1] == COMPONENT else (1,) * len(space)
     granules: list[tuple[int, ...]] = [whole]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nwidth.config import ReduceSection
 from nwidth.errors import PlanError
+from nwidth.problems.options import inner_product_of
 from nwidth.stages.route import choose_route
 from nwidth_graphs.budget import MASS_ROW_BYTES, block_bytes_for, max_rows, row_bytes
 from nwidth_graphs.layout import Panel, panel_shape, panels
@@ -76,6 +77,29 @@ def cut_field(
         + (", or workers.threads to 1" if memory.threads > 1 else "")
         + (", or ask for a rank" if request.rank is None else "")
     )
+
+
+def cut_chunks(
+    name: str,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    shards: Sequence[int] | None,
+    snapshots: int,
+    itemsize: int,
+    request: ReduceSection,
+    memory: Memory,
+    *,
+    components: bool,
+) -> Cut:
+    """Cut a field (snapshot, *space[, component]) of a store into panels of whole shards, or of whole chunks.
+
+    Panels are never cut between the components of a node: an inner product may couple nodes, not components.
+    """
+    # Zarr has up to four chunks in flight (`nwidth.zarr_settings`), each as stored and as decoded.
+    decode_bytes = 8 * math.prod(chunks) * itemsize
+    granules = [(*part[1:-1], shape[-1]) if components else tuple(part[1:]) for part in (shards or chunks, chunks)]
+    extra = inner_row_bytes(inner_product_of(name, request))
+    return cut_field(name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra)
 
 
 def inner_row_bytes(inner_product: str) -> int:

@@ -5,7 +5,6 @@ schema, request, memory ──> Problem        nothing is read here but metadata
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from nwidth.config import ReduceSection
 from nwidth.errors import ConfigError, FieldError
 from nwidth.inner_products import cut_mass
 from nwidth.models.files import FieldShape
-from nwidth.problems.cutting import Cut, Memory, cut_field, inner_row_bytes
+from nwidth.problems.cutting import Cut, Memory, cut_chunks
 from nwidth.problems.options import check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import StoredWeights, StoreReader
 from nwidth.stages.pod import Problem
@@ -95,19 +94,10 @@ def _cut_stored(info: FieldInfo, snapshots: int, request: ReduceSection, memory:
         raise FieldError(
             f"field {info.name!r} has dtype {info.dtype}, not a floating-point one; leave it out, or ingest it as float64"
         )
-    space, chunk = info.shape[1:], info.chunks[1:]
-    shard = chunk if info.shards is None else info.shards[1:]
-    chunk_bytes = math.prod(info.chunks) * info.dtype.itemsize
-    # Zarr has up to four chunks in flight (`nwidth.zarr_settings`), each as stored and as decoded.
-    decode_bytes = 8 * chunk_bytes
-    granules = [_whole_components(info, shard), _whole_components(info, chunk)]
-    extra = inner_row_bytes(inner_product_of(info.name, request))
-    return cut_field(info.name, space, granules, snapshots, info.dtype.itemsize, request, memory, decode_bytes, extra)
-
-
-def _whole_components(info: FieldInfo, granule: Sequence[int]) -> tuple[int, ...]:
-    """Panels are never cut between the components of a node: an inner product may couple nodes, not components."""
-    return (*granule[:-1], info.shape[-1]) if info.components else tuple(granule)
+    return cut_chunks(
+        info.name, info.shape, info.chunks, info.shards, snapshots, info.dtype.itemsize, request, memory,
+        components=bool(info.components),
+    )  # fmt: skip
 
 
 def _stored_shape(info: FieldInfo, cut: Cut) -> FieldShape:
