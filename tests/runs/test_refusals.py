@@ -64,8 +64,8 @@ def refused(folder: Path, store: Path, reduce: Mapping[str, Any]) -> str:
         ),
         (
             {"inner_product": "mass", "fields": ["T"]},
-            "ConfigError: inner_product = \"mass\" needs a field at the nodes of a mesh, and 'T' lies at nodes of a store without a "
-            'mesh; use "identity" or one of bad, volume',
+            "ConfigError: inner_product = \"mass\" needs a field at the nodes of a mesh, and 'T' lies at nodes of a store "
+            'without a mesh; use "identity" or one of bad, volume',
         ),
     ],
     ids=["field", "simulation", "inner product", "table", "negative weight", "mass without mesh"],
@@ -166,7 +166,7 @@ def test_a_study_file_is_refused_by_key(tmp_path: Path, text: str, sentence: str
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden"])
 def test_a_study_name_stays_below_its_output(name: str) -> None:
     """The name of a study cannot lead its results out of their folder."""
-    with pytest.raises(ConfigError, match="study.name"):
+    with pytest.raises(ConfigError, match=r"study\.name"):
         check_study({"study": {"name": name, "store": "s.zarr"}})
 
 

@@ -148,7 +148,7 @@ def test_duplicate_and_zero_snapshots_add_no_mode(tmp_path: Path, scheduler: str
 
 
 def test_unit_scaling_weighs_every_snapshot_the_same(tmp_path: Path, scheduler: str) -> None:
-    """With snapshot_scaling = "unit" the spectrum is that of snapshots of norm one; coefficients are of the snapshots themselves."""
+    """With "unit" scaling the spectrum is that of snapshots of norm one; coefficients are of the snapshots themselves."""
     values = snapshots_of(SPACE, 6, decades=1) * np.logspace(0, 3, 6)[:, None]
     add_run(tmp_path / "store.zarr", "alpha", {"T": values})
     _, bases = published(tmp_path, tmp_path / "store.zarr", scheduler, {"rank": 3, "snapshot_scaling": "unit"})
