@@ -1,0 +1,81 @@
+"""nwidth: `nwidth.pod` on arrays in memory, and a whole study on a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.benchmarks.job import Answer, Job, Method, Work
+
+
+@contextmanager
+def pod(job: Job, route: Any) -> Iterator[Work]:
+    """`nwidth.pod` on an array of this process."""
+    import nwidth
+    import nwidth.api
+    from nwidth.workers import ThreadExecutor  # noqa: F401 (imported before the clock starts)
+
+    rows = np.load(job.source)
+
+    def work() -> Answer:
+        basis = nwidth.pod(rows, rank=job.rank, route=route)
+        return Answer(basis.spectrum.singular_values, basis.modes.values, note=f"route {basis.spectrum.route}")
+
+    yield work
+
+
+@contextmanager
+def run(job: Job, route: Any) -> Iterator[Work]:
+    """A study, from plan to published model, on a cluster that is up already: peers' clusters are, too."""
+    import xarray  # noqa: F401 (what a run imports, so that starting up stays out of the time, as with the peers)
+    import zarr
+
+    from nwidth.config import check_study
+    from nwidth.runs.run import run as run_study
+    from nwidth.workers import local_cluster
+
+    with local_cluster(job.workers, 1, job.memory) as executor:
+        study = check_study(
+            {
+                "study": {"name": "benchmark", "store": job.source, "output": job.scratch},
+                "reduce": {"rank": job.rank, "route": route},
+                "workers": {
+                    "count": job.workers,
+                    "memory": job.memory,
+                    "address": executor.client.scheduler.address,
+                },
+                "report": {"enabled": False},
+            },
+            folder=Path(job.scratch),
+        )
+
+        def work() -> Answer:
+            result = run_study(study, force=True)
+            basis: Any = zarr.open_group(str(result.model / "bases" / "u"), mode="r")
+            passes = ", ".join(
+                f"{measure['name']} {measure['seconds']:.2f} s (reads {measure['read_seconds']:.1f}, "
+                f"computes {measure['compute_seconds']:.1f} core-s)"
+                for measure in result.measured["passes"]
+            )
+            return Answer(
+                np.asarray(basis["singular_values"][...]),
+                basis["u/modes"],
+                spilled_bytes=0,
+                counted_bytes=result.measured["bytes_read"],
+                note=passes,
+            )
+
+        yield work
+
+
+METHODS: dict[str, Method] = {
+    "nwidth pod gram": partial(pod, route="gram"),
+    "nwidth pod tsqr": partial(pod, route="tsqr"),
+    "nwidth run gram": partial(run, route="gram"),
+    "nwidth run tsqr": partial(run, route="tsqr"),
+}

@@ -1,0 +1,81 @@
+"""Which methods meet which case, at which scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.benchmarks.data import Matrix
+from tests.benchmarks.job import MIB
+
+FULL_ACCURACY = ("nwidth pod tsqr", "numpy svd", "scipy svd", "dask tsqr")
+LEADING = (
+    "nwidth pod gram",
+    "numpy Gram",
+    "pyMOR method of snapshots",
+    "sklearn PCA covariance_eigh",
+    "sklearn randomized_svd",
+)
+ON_STORE = (
+    "nwidth run gram",
+    "nwidth run tsqr",
+    "dask Gram",
+    "dask Gram in float64",
+    "dask linalg.svd (tsqr)",
+    "dask svd_compressed q 0",
+    "dask svd_compressed q 1",
+    "dask svd_compressed q 2",
+    "xeofs EOF",
+    "load, numpy Gram",
+    "load, sklearn randomized_svd",
+    "load, pyMOR method of snapshots",
+)
+DISTRIBUTED_OPINF = ("nwidth run gram", "dask Gram", "load, numpy Gram")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One matrix, where it lies, and who meets it."""
+
+    name: str
+    matrix: Matrix
+    methods: tuple[str, ...]
+    rank: int = 50
+    on_store: bool = False
+    memory: int = 512 * MIB
+    """Bytes of each worker."""
+    repeats: int = 1
+    limit_seconds: float = 240.0
+
+
+def cases(suite: str, scale: str) -> tuple[Case, ...]:
+    """The cases of a suite (``in-memory``, ``out-of-core`` or ``all``) at a scale (``tiny``, ``small`` or ``full``)."""
+    chosen: tuple[Case, ...] = ()
+    if suite in ("in-memory", "all"):
+        chosen += _in_memory(scale)
+    if suite in ("out-of-core", "all"):
+        chosen += _out_of_core(scale)
+    return chosen
+
+
+def _in_memory(scale: str) -> tuple[Case, ...]:
+    if scale == "tiny":
+        methods = ("nwidth pod gram", "nwidth pod tsqr", "numpy svd", "dask tsqr")
+        return (Case("in memory, float64", Matrix(4096, 32, "float64", 1e-9), methods, rank=5, repeats=2),)
+    unknowns, snapshots = (1_000_000, 256) if scale == "full" else (200_000, 128)
+    return tuple(
+        Case(f"in memory, {dtype}", Matrix(unknowns, snapshots, dtype), LEADING + FULL_ACCURACY, repeats=3)
+        for dtype in ("float32", "float64")
+    )
+
+
+def _out_of_core(scale: str) -> tuple[Case, ...]:
+    if scale == "tiny":
+        methods = ("nwidth run gram", "dask Gram in float64")
+        return (Case("out of core", Matrix(2**15, 32, "float32", 1e-5), methods, rank=5, on_store=True),)
+    large = Matrix(2**22 if scale == "full" else 2**20, 256, "float32")
+    # The shape of the published distributed operator inference runs (dOpInf), whose data are not public.
+    published = Matrix(292_678 if scale == "full" else 73_000, 600, "float64")
+    return (
+        Case("out of core", large, ON_STORE, on_store=True),
+        Case("shape of dOpInf's tables", published, DISTRIBUTED_OPINF, on_store=True, memory=1024 * MIB),
+    )
