@@ -1,0 +1,69 @@
+"""The tutorial notebook runs, and what is stored in it is what it gives."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.repository import REPOSITORY
+
+NOTEBOOK = REPOSITORY / "docs" / "tutorials" / "notebook.ipynb"
+# Rounding of another BLAS may change the last digits that are printed; everything else is the same.
+NUMBER = re.compile(r"\d+\.\d+e-?\d+")
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The notebook, run from top to bottom in an empty folder by a kernel of this environment."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    folder = str(tmp_path_factory.mktemp("notebook"))
+    client = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": folder}}, record_timing=False)
+    # The kernel may say on our stderr that it listens on loopback; its warnings are its own.
+    client.execute(env={**os.environ, "PYTHONWARNINGS": "default"})
+    return notebook
+
+
+def printed(notebook: Any) -> list[str]:
+    """What the cells print on standard output, numbers in scientific notation left out."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [NUMBER.sub("#", output["text"]) for output in outputs if output.get("name") == "stdout"]
+
+
+def pictures(notebook: Any) -> list[int]:
+    """Number of pictures that each cell shows."""
+    return [
+        sum("image/svg+xml" in o.get("data", {}) or "image/png" in o.get("data", {}) for o in cell.get("outputs", []))
+        for cell in notebook.cells
+    ]
+
+
+@pytest.mark.slow
+def test_the_stored_outputs_are_those_of_the_notebook(executed: Any) -> None:
+    """Every cell runs, prints what is stored, and shows its pictures."""
+    import nbformat
+
+    stored = nbformat.read(NOTEBOOK, as_version=4)
+    assert printed(executed) == printed(stored)
+    assert pictures(executed) == pictures(stored)
+    assert sum(pictures(stored)) == 5
+
+
+def test_the_notebook_is_stored_with_its_outputs() -> None:
+    """A reader sees results without running anything: each cell was run, none failed, and no path of a machine is in it."""
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [
+        output for cell in cells for output in cell.outputs if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+    assert str(Path.home()) not in NOTEBOOK.read_text("utf-8")
