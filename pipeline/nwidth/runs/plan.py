@@ -7,6 +7,7 @@ Planning reads the store's metadata, and the mesh where the inner product needs 
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,9 +21,11 @@ from nwidth.stages.pod import Problem
 from nwidth.stages.route import choose_route
 from nwidth.stores import open_store
 from nwidth_graphs.budget import PassCost, factor_cost, interface_bytes, lift_cost
+from nwidth_graphs.layout import chunks_touched
+from nwidth_graphs.source import FieldSource
 
 if TYPE_CHECKING:
-    from nwidth.stores.protocol import SnapshotStore, StoreSchema
+    from nwidth.stores.protocol import FieldInfo, SnapshotStore, StoreSchema
 
 # More of a worker's memory than this for interface rows means that the mesh numbering couples everything with everything.
 MAX_INTERFACE_SHARE = 0.5
@@ -103,7 +106,7 @@ def prepare(study: Study, store: SnapshotStore, scratch: Path) -> tuple[Plan, Pr
     schema = store.schema()
     memory = Memory(study.workers.memory, study.workers.threads)
     problem, cuts, ranges = problem_from_store(store, study.reduce, memory, scratch)
-    made = _plan(study, store, schema, problem, cuts, ranges)
+    made = _plan(study, store, schema, problem, cuts)
     _refuse(made, problem)
     return made, problem, ranges
 
@@ -114,12 +117,11 @@ def _plan(
     schema: StoreSchema,
     problem: Problem,
     cuts: Mapping[str, Cut],
-    ranges: tuple[tuple[int, int], ...],
 ) -> Plan:
     request, threads = study.reduce, study.workers.threads
     sources = list(problem.sources.values())
     snapshots = sources[0].snapshots
-    fields = {name: _field_plan(store, schema, problem, cuts[name], name, study, ranges) for name in problem.sources}
+    fields = {name: _field_plan(store, schema, problem, cuts[name], name, study) for name in problem.sources}
     stored = sum(field.stored_bytes for field in fields.values())
     decode = max(cut.decode_bytes for cut in cuts.values())
     bound, route = rank_bound(request, snapshots), choose_route(request)
@@ -150,7 +152,6 @@ def _field_plan(
     cut: Cut,
     name: str,
     study: Study,
-    ranges: tuple[tuple[int, int], ...],
 ) -> FieldPlan:
     source, info = problem.sources[name], schema.fields[name]
     per_row = source.snapshots * source.itemsize
@@ -160,19 +161,34 @@ def _field_plan(
         blocks=len(source.panels),
         block_bytes=source.largest_panel * per_row,
         bytes=source.rows * per_row,
-        stored_bytes=_stored_bytes(store, name, source.snapshots / info.shape[0], source.rows * per_row),
+        stored_bytes=_stored_bytes(store, source, info),
         inner_product=inner_product_of(name, study.reduce),
         interface_rows=0 if source.interface is None else source.interface.n_rows,
     )
 
 
-def _stored_bytes(store: SnapshotStore, name: str, share: float, logical: int) -> int:
-    """Bytes that the selection takes in the store; a store that cannot tell counts as uncompressed."""
-    array: Any = store.reference().open()[f"fields/{name}"]
+def _stored_bytes(store: SnapshotStore, source: FieldSource, info: FieldInfo) -> int:
+    """Bytes that a pass fetches for the selection; a store that cannot tell counts as uncompressed."""
+    from zarr.core.sync import sync
+
+    array: Any = store.reference().open()[f"fields/{info.name}"]
     try:
-        return int(array.nbytes_stored() * share)
+        # Zarr counts the array's own metadata, which is read once per process and not per pass.
+        chunks = array.nbytes_stored() - sync(array.store.getsize(f"{array.path}/zarr.json"))
     except (NotImplementedError, AttributeError):
-        return logical
+        return source.rows * source.snapshots * source.itemsize
+    return int((chunks + _repeated_index_bytes(source, info)) * source.snapshots / info.shape[0])
+
+
+def _repeated_index_bytes(source: FieldSource, info: FieldInfo) -> int:
+    """Bytes of shard indexes beyond the first reading: every panel that takes part of a shard reads its index. Pure."""
+    if info.shards is None:
+        return 0
+    # Zarr's sharding: 16 bytes for each chunk of the shard, and a checksum of 4.
+    index = 16 * math.prod(shard // chunk for shard, chunk in zip(info.shards, info.chunks, strict=True)) + 4
+    shards = math.prod(-(-extent // shard) for extent, shard in zip(info.shape[1:], info.shards[1:], strict=True))
+    touched = sum(chunks_touched(panel.selection, info.shards[1:]) for panel in source.panels)
+    return index * (touched - shards) * -(-info.shape[0] // info.shards[0])
 
 
 def _truncation(study: Study) -> str:
@@ -188,8 +204,8 @@ def _refuse(made: Plan, problem: Problem) -> None:
         needed, limit = interface_bytes(source), MAX_INTERFACE_SHARE * made.memory_bytes
         if source.interface is not None and needed > limit:
             raise PlanError(
-                f"field {name!r}: {source.interface.n_rows} of its {source.rows} unknowns lie in cells that straddle blocks, their "
-                f"rows take {needed / 2**20:.0f} MiB, and {has}; raise it to {needed / MAX_INTERFACE_SHARE / 2**20:.0f} MiB, "
+                f"field {name!r}: {source.interface.n_rows} of its {source.rows} unknowns lie in cells that straddle blocks, "
+                f"their rows take {needed / 2**20:.0f} MiB, and {has}; raise it to {needed / MAX_INTERFACE_SHARE / 2**20:.0f} MiB, "
                 "renumber the mesh for a small bandwidth, or use diagonal weights"
             )
     if made.peak_bytes_per_worker > made.memory_bytes:
