@@ -12,18 +12,17 @@ WORKER_BYTES = 2 * 2**30
 
 
 @contextmanager
-def real_cluster(n_workers: int = 2, memory: int = WORKER_BYTES, **options: Any) -> Iterator[Any]:
+def real_cluster(n_workers: int = 2, memory: int = WORKER_BYTES, threads: int = 1) -> Iterator[Any]:
     """A `LocalCluster` of processes on the loopback interface, as a person would start one for ``workers.address``."""
     from distributed import LocalCluster
 
     with LocalCluster(
         n_workers=n_workers,
-        threads_per_worker=1,
+        threads_per_worker=threads,
         memory_limit=memory,
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
         silence_logs=50,
-        **options,
     ) as cluster:
         yield cluster
 

@@ -37,7 +37,7 @@ def test_modes_for_all_but_a_millionth_of_the_energy(blade: Path, field: str, mo
 
 
 def test_plastic_strain_never_falls(blade: Path) -> None:
-    """The largest plastic strain grows to 0.0907 at the nodes, where extrapolation exceeds the 0.068 of the integration points."""
+    """The largest plastic strain grows to 0.0907 at the nodes, extrapolated from 0.068 at the integration points."""
     strain = nw.open_snapshots(blade / "store")["PE"]
     assert strain.shape == (60, 5154)
     values = strain.values.astype(np.float64)

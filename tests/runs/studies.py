@@ -41,7 +41,11 @@ def add_run(
         return ({name: values[index] for name, values in fields.items()} for index in range(count))
 
     run = Run(
-        {name: _spec(values) for name, values in fields.items()}, np.linspace(0, 0.5 * (count - 1), count), snapshots, mesh, weights=weights or {}
+        {name: _spec(values) for name, values in fields.items()},
+        np.linspace(0, 0.5 * (count - 1), count),
+        snapshots,
+        mesh,
+        weights=weights or {},
     )
     with store.append(run, simulation=simulation, source_key=f"key of {simulation}") as writer:
         writer.write(0, fields)

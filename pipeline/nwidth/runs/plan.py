@@ -206,7 +206,8 @@ def _refuse(made: Plan, problem: Problem) -> None:
             raise PlanError(
                 f"field {name!r}: {source.interface.n_rows} of its {source.rows} unknowns lie in cells that straddle blocks, "
                 f"their rows take {needed / 2**20:.0f} MiB, and {has}; raise it to "
-                f"{needed / MAX_INTERFACE_SHARE / 2**20:.0f} MiB, renumber the mesh for a small bandwidth, or use diagonal weights"
+                f"{needed / MAX_INTERFACE_SHARE / 2**20:.0f} MiB, renumber the mesh for a small bandwidth, or use "
+                "diagonal weights"
             )
     if made.peak_bytes_per_worker > made.memory_bytes:
         peak = made.peak_bytes_per_worker / 2**20
