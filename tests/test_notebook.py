@@ -16,13 +16,22 @@ NOTEBOOK = REPOSITORY / "docs" / "tutorials" / "notebook.ipynb"
 NUMBER = re.compile(r"\d+\.\d+e-?\d+")
 
 
+def stored_notebook() -> Any:
+    """The notebook as it lies in the repository, valid."""
+    import nbformat
+
+    untyped: Any = nbformat
+    notebook = untyped.read(NOTEBOOK, as_version=4)
+    untyped.validate(notebook)
+    return notebook
+
+
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The notebook, run from top to bottom in an empty folder by a kernel of this environment."""
-    import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = stored_notebook()
     folder = str(tmp_path_factory.mktemp("notebook"))
     client = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": folder}}, record_timing=False)
     # The kernel may say on our stderr that it listens on loopback; its warnings are its own.
@@ -47,9 +56,7 @@ def pictures(notebook: Any) -> list[int]:
 @pytest.mark.slow
 def test_the_stored_outputs_are_those_of_the_notebook(executed: Any) -> None:
     """Every cell runs, prints what is stored, and shows its pictures."""
-    import nbformat
-
-    stored = nbformat.read(NOTEBOOK, as_version=4)
+    stored = stored_notebook()
     assert printed(executed) == printed(stored)
     assert pictures(executed) == pictures(stored)
     assert sum(pictures(stored)) == 5
@@ -57,10 +64,7 @@ def test_the_stored_outputs_are_those_of_the_notebook(executed: Any) -> None:
 
 def test_the_notebook_is_stored_with_its_outputs() -> None:
     """A reader sees results without running anything: each cell was run, none failed, and no path of a machine is in it."""
-    import nbformat
-
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbformat.validate(notebook)
+    notebook = stored_notebook()
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [

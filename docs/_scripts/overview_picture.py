@@ -27,7 +27,8 @@ def main(demo: Path) -> None:
     corners = model.mesh.points[model.mesh.connectivity.reshape(-1, 4)][:, :, :2]
     cells = model.mesh.connectivity.reshape(-1, 4)
     figure = Figure(figsize=(11, 3.9), layout="constrained", dpi=120)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    left, right = halves
     axes = left.subplots(2, 3)
     for axis, number in zip(axes[0], (7, 116, 223), strict=True):
         draw(axis, corners, snapshots[number].values[cells].mean(axis=1), "inferno")
