@@ -8,11 +8,13 @@ import os
 import platform
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.runner import run_case
-from tests.benchmarks.suites import cases
+from tests.benchmarks.floor import Floor
+from tests.benchmarks.runner import Record, run_case
+from tests.benchmarks.suites import Case, cases
 from tests.benchmarks.table import case_table
 
 
@@ -30,6 +32,32 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
 
 
+class Report:
+    """The table and the records so far, written after every method: a suite that is interrupted leaves what it has."""
+
+    def __init__(self, out: Path | None, table: Path | None, arguments: str) -> None:
+        self._out, self._table = out, table
+        self._machine = machine()
+        self._head = f"{time.strftime('%Y-%m-%d')}, `python -m tests.benchmarks {arguments}`, {self._machine}.\n"
+        self._done: dict[str, tuple[Case, Floor, list[Record]]] = {}
+
+    def text(self) -> str:
+        """The table as Markdown."""
+        return "\n".join([self._head, *(case_table(*done) for done in self._done.values())])
+
+    def keep(self, case: Case, floor: Floor, records: list[Record]) -> None:
+        """Take the records of a case so far, and write."""
+        self._done[case.name] = (case, floor, records)
+        if self._table:
+            self._table.write_text(self.text())
+        if self._out:
+            kept = [
+                {"case": asdict(case), "floor": asdict(floor), "records": [asdict(record) for record in records]}
+                for case, floor, records in self._done.values()
+            ]
+            self._out.write_text(json.dumps({"machine": self._machine, "cases": kept}, indent=1))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; the table goes to the screen, too."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
@@ -39,22 +67,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--table", type=Path, help="write the table as Markdown")
     parser.add_argument("--scratch", type=Path, help="folder for data, on a disk with room for them (default: the temporary one)")
     parser.add_argument("--only", action="append", help="a part of a case's name; may be repeated")
+    parser.add_argument("--method", action="append", help="a part of a method's name; may be repeated")
     asked = parser.parse_args(arguments)
-    sections = [
-        f"{time.strftime('%Y-%m-%d')}, `python -m tests.benchmarks --suite {asked.suite} --scale {asked.scale}`, {machine()}.\n"
-    ]
-    results = []
+    report = Report(asked.out, asked.table, f"--suite {asked.suite} --scale {asked.scale}")
     for case in cases(asked.suite, asked.scale):
         if asked.only and not any(part in case.name for part in asked.only):
             continue
-        floor, records = run_case(case, asked.scratch, lambda text: print(text, file=sys.stderr, flush=True))
-        sections.append(case_table(case, floor, records))
-        results.append({"case": asdict(case), "floor": asdict(floor), "records": [asdict(record) for record in records]})
-        if asked.out:
-            asked.out.write_text(json.dumps({"machine": machine(), "cases": results}, indent=1))
-        if asked.table:
-            asked.table.write_text("\n".join(sections))
-    print("\n".join(sections))
+        methods = tuple(name for name in case.methods if not asked.method or any(part in name for part in asked.method))
+        case = replace(case, methods=methods)
+        run_case(case, asked.scratch, lambda text: print(text, file=sys.stderr, flush=True), partial(report.keep, case))
+    print(report.text())
     return 0
 
 

@@ -135,7 +135,8 @@ def _product_costs(matrix: Matrix, rank: int) -> tuple[float, float]:
             modes @ panel
             modes @ modes.T
 
-    gram(), lift()
+    gram()
+    lift()
     return tuple(scale * statistics.median(_processor_seconds(work) for _ in range(REPEATS)) for work in (gram, lift))  # type: ignore[return-value]
 
 

@@ -23,6 +23,7 @@ from tests.benchmarks.watch import Watched, watch
 # A peer that is killed for memory gets twice as much, this often; every failure stays in the table.
 ESCALATIONS = 3
 Say = Callable[[str], None]
+Keep = Callable[[Floor, list["Record"]], None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Record:
     note: str = ""
 
 
-def run_case(case: Case, scratch: Path | None, say: Say) -> tuple[Floor, list[Record]]:
-    """Run all methods of a case under a folder that is removed at the end."""
+def run_case(case: Case, scratch: Path | None, say: Say, keep: Keep = lambda floor, records: None) -> tuple[Floor, list[Record]]:
+    """Run all methods of a case under a folder that is removed at the end; `keep` is given what there is after each."""
     with tempfile.TemporaryDirectory(prefix="nwidth-benchmark-", dir=scratch) as name:
         folder = Path(name)
         say(f"{case.name}: writing {case.matrix.nbytes / 2**30:.2f} GiB")
@@ -66,6 +67,7 @@ def run_case(case: Case, scratch: Path | None, say: Say) -> tuple[Floor, list[Re
         records = []
         for record in _records(case, job, floor, folder):
             records.append(record)
+            keep(floor, records)
             say(f"  {record.method}: {record.outcome}" + ("" if record.seconds is None else f", {record.seconds:.2f} s"))
     return floor, records
 

@@ -100,8 +100,7 @@ def _sketched_r(panels: Panels, columns: int) -> Array | None:
     for panel in panels(height * math.ceil(PANEL_ROWS / height)):
         xp = array_namespace(panel)
         signs = xp.asarray(random.choice([-1.0, 1.0], size=panel.shape[0]))
-        folded = _fold(xp, panel * signs[:, None], height)
-        sketch = sketch + xp.roll(folded, int(random.integers(height)), axis=0)
+        sketch = sketch + xp.roll(_fold(xp, panel, signs, height), int(random.integers(height)), axis=0)
     xp = array_namespace(sketch)
     norm = float(xp.linalg.vector_norm(sketch))
     if not math.isfinite(norm):
@@ -110,15 +109,19 @@ def _sketched_r(panels: Panels, columns: int) -> Array | None:
     return _r_only(xp.concat([sketch, shift * xp.eye(columns, dtype=xp.float64)], axis=0))
 
 
-def _fold(xp: Any, panel: Array, height: int) -> Array:
-    """Sum the rows of `panel` that are `height` apart: (k * height + rest, m) -> (height, m)."""
+def _fold(xp: Any, panel: Array, signs: Array, height: int) -> Array:
+    """Sum the rows of `panel` that are `height` apart, each with its sign: (k * height + rest, m) -> (height, m)."""
     rows, columns = panel.shape
-    whole = rows // height * height
-    folded = xp.sum(xp.reshape(panel[:whole, :], (whole // height, height, columns)), axis=0)
-    if whole == rows:
-        return folded
-    rest = xp.concat([panel[whole:, :], xp.zeros((height - (rows - whole), columns), dtype=xp.float64)], axis=0)
-    return folded + rest
+    head = slice(0, min(height, rows))
+    signed = panel[head, :] * signs[head, None]
+    if rows < height:
+        return xp.concat([signed, xp.zeros((height - rows, columns), dtype=xp.float64)], axis=0)
+    # Slice by slice, in whatever order the panel lies in memory: a reshape would turn a column-major panel around.
+    for start in range(height, rows, height):
+        part = slice(start, min(start + height, rows))
+        count = part.stop - start
+        signed[:count, :] += panel[part, :] * signs[part, None]
+    return signed
 
 
 def _preconditioned_gram(panels: Panels, factor: Array) -> Array:
@@ -160,9 +163,10 @@ def solve_right(panel: Array, factor: Array) -> Array:
     if is_numpy_namespace(xp):
         from scipy.linalg.blas import dtrsm
 
-        if panel.flags.f_contiguous:
-            return dtrsm(1.0, factor, panel, side=1)
-        return dtrsm(1.0, factor, panel.T, side=0, trans_a=1).T
+        if panel.flags.c_contiguous:
+            return dtrsm(1.0, factor, panel.T, side=0, trans_a=1).T
+        # Snapshots are stored one after the other, so a panel is a strip of columns: copied once, and solved in place.
+        return dtrsm(1.0, factor, np.array(panel, order="F"), side=1, overwrite_b=1)
     if is_cupy_namespace(xp):
         from cupyx.scipy.linalg import solve_triangular  # type: ignore[import-not-found, unused-ignore]
 
