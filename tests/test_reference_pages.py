@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 from collections.abc import Callable, Iterator
 
@@ -29,3 +31,36 @@ def test_the_tables_follow_from_the_code(page: str, tables: Callable[[], Iterato
     """Every key and option stands in its table with its type, default and meaning, and nothing else does."""
     expected = dict(tables())
     assert tables_of(page) == expected, "python -m tests.reference_tables prints the tables as they should be"
+
+
+def test_the_table_of_formats_is_complete() -> None:
+    """The ingest page names every reader, each of its suffixes and options, and no suffix that no reader has."""
+    from nwidth.readers import list_readers
+
+    page = (REPOSITORY / "docs" / "how-to" / "ingest.md").read_text("utf-8")
+    table = "\n".join(line for line in page.split("\n## ")[0].splitlines() if line.startswith("|"))
+    shown = set(re.findall(r"(?<![\w.])\.\w+", table))
+    readers = list_readers()
+    assert shown == {suffix for reader in readers.values() for suffix in reader.suffixes} | {".dat"}
+    for name, reader in readers.items():
+        options = set(inspect.signature(reader.open).parameters) - {"path", "fields"}
+        row = next(line for line in table.splitlines() if f"| `{name}` |" in line)
+        assert all(f"`{option}`" in row for option in options), row
+
+
+def test_every_store_option_is_described() -> None:
+    """The page of the store's format has a row for each option, and no other."""
+    from nwidth.stores import StoreOptions
+
+    rows = tables_of("store.md")["Options"]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])} == {
+        entry.name for entry in dataclasses.fields(StoreOptions)
+    }
+
+
+def test_every_public_name_is_in_the_index() -> None:
+    """The reference's front page leads to everything that `import nwidth` offers."""
+    import nwidth
+
+    page = (REFERENCE / "index.md").read_text("utf-8")
+    assert set(re.findall(r"`nw\.(\w+)`", page)) == set(nwidth.__all__) - {"__version__"}
