@@ -48,14 +48,17 @@ def _bars() -> Iterator[Report]:
 
 
 class _Lines:
-    """Plain lines: the first, the last, and one every few seconds of each name."""
+    """Plain lines: the first, the last, and one every few seconds of each name; none twice."""
 
     def __init__(self) -> None:
-        self.last: dict[str, float] = {}
+        self.written: dict[str, float] = {}
+        self.lines: set[tuple[str, int]] = set()
 
     def __call__(self, name: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if done < total and now - self.last.get(name, -LINE_SECONDS) < LINE_SECONDS:
+        soon = now - self.written.get(name, -LINE_SECONDS) < LINE_SECONDS
+        if (name, done) in self.lines or (done < total and soon):
             return
-        self.last[name] = now
+        self.written[name] = now
+        self.lines.add((name, done))
         sys.stderr.write(f"{name}: {done} of {total}\n")
