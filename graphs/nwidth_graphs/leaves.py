@@ -7,9 +7,11 @@ Numerical trouble is a field of the result (`bad`), not an exception: the edge t
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,7 +212,15 @@ def _tally(reading: Reading, started: float, read_done: float) -> Tally:
 
 
 def peak_process_bytes() -> int:
-    """Largest resident size that this process ever had."""
-    import resource
+    """Largest resident size that this process ever had.
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    Linux tells it of the process itself; `getrusage`, elsewhere, starts a child at the peak of the process that forked it.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError, ValueError):
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -124,7 +124,7 @@ def test_a_gpu_that_this_machine_lacks_is_refused(tmp_path: Path, store: Path) -
     """The same for local workers, before any is started."""
     if find_spec("cupy") is not None:
         pytest.skip("CuPy is installed here, and there may be a GPU")
-    with pytest.raises(ConfigError, match='workers.device = "cuda" needs CuPy, which is not installed; install it, or set'):
+    with pytest.raises(ConfigError, match=r'workers\.device = "cuda" needs CuPy, which is not installed; install it, or set'):
         run(study_of(tmp_path, store, workers={"device": "cuda"}))
 
 
