@@ -118,7 +118,8 @@ class MemorySink:
 
     def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
         """Allocate."""
-        modes = self.modes[shape.name] = np.full((rank, *shape.shape), np.nan)
+        # Not filled: each thread touches the pages of its own panels first, and a pass that fails returns nothing.
+        modes = self.modes[shape.name] = np.empty((rank, *shape.shape))
         mean = np.full(shape.shape if centred else (0,), np.nan)
         if centred:
             self.means[shape.name] = mean
