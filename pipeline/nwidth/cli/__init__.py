@@ -29,23 +29,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; nothing that was published has changed", INTERRUPTED)
     except Exception as error:
+        ended = _ended_by_typer(error)
+        if ended is not None:
+            return ended
         if debug:
             raise
-        return _unexpected(error)
+        return _fail(f"{type(error).__name__}: {error} (a defect of nwidth, please report it; {DEBUG} shows where)")
     return int(status or 0)
 
 
-def _unexpected(error: Exception) -> int:
-    import click
+def _ended_by_typer(error: Exception) -> int | None:
+    """Exit status of an exception with which Typer ends a command, its words said; None for any other exception."""
+    import typer
 
-    if isinstance(error, click.exceptions.Exit):
+    if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    if isinstance(error, click.exceptions.Abort):
+    if isinstance(error, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
-    return _fail(f"{type(error).__name__}: {error} (a defect of nwidth, please report it; {DEBUG} shows where)")
+    # Wrong usage is a ClickException: of click itself, or of the copy that newer Typers carry. Both can show themselves.
+    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if callable(show) and isinstance(code, int):
+        show()
+        return code
+    return None
 
 
 def _fail(message: str, status: int = 1) -> int:

@@ -174,8 +174,10 @@ def doctor(json: Json = False) -> None:
 
 
 @app.command()
-def demo(folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Path("demo")) -> None:
+def demo(folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Path("demo"), json: Json = False) -> None:
     """Solve a small parametrized problem, ingest it, plan, run, and say where the report lies."""
-    from nwidth.demo.__main__ import main
+    from nwidth.demo.__main__ import run_demo
 
-    raise typer.Exit(main([str(folder)]))
+    result = run_demo(folder, quiet=json)
+    if json:
+        emit_json(result)
