@@ -17,12 +17,13 @@ def ingested(folder: Path, files: Sequence[Path], **options: Any) -> xr.Dataset:
     """Ingest the files into a new store below `folder` and open its snapshots."""
     store = folder / "store"
     nw.ingest(files, store, **options)
-    return nw.open_snapshots(store)
+    dataset: xr.Dataset = nw.open_snapshots(store)
+    return dataset
 
 
 def energies(basis: nw.Basis, ranks: Sequence[int]) -> NDArray[np.float64]:
     """E(r) for each r in `ranks`."""
-    return basis.spectrum.energy[np.array(ranks) - 1]
+    return np.asarray(basis.spectrum.energy[np.array(ranks) - 1], np.float64)
 
 
 def assert_digits(actual: Any, expected: Sequence[float], digits: int) -> None:
