@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from nwidth.errors import LayoutError, StoreError
@@ -31,6 +32,7 @@ JOURNAL_VERSION = 1
 READ_SECONDS = 30.0
 # A document is about a kilobyte; a store's list of nodes grows with its fields. Anything near this size is not ours.
 DOCUMENT_LIMIT = 64 << 20
+FETCHES = 8
 
 Documents = dict[str, bytes]
 
@@ -52,19 +54,13 @@ def read_documents(objects: ObjectStore, url: str) -> Documents:
             return {}
         planned = parse_journal(journal, url) if journal is not None else {}
         newest = planned.get(METADATA, root)
-        documents = {METADATA: newest}
-        missing = []
-        for node in node_paths(newest, url):
-            key = f"{node}/{METADATA}"
-            document = planned.get(key) or fetch(objects, key)
-            if document is None:
-                missing.append(key)
-            else:
-                documents[key] = document
+        keys = [f"{node}/{METADATA}" for node in node_paths(newest, url)]
+        found = planned | fetch_all(objects, [key for key in keys if key not in planned])
         if fetch(objects, JOURNAL) == journal and fetch(objects, METADATA) == root:
+            missing = [key for key in keys if key not in found]
             if missing:
                 raise LayoutError(f"{missing[0]} is missing from {url}; the store is damaged: restore it from a copy")
-            return documents
+            return {METADATA: newest} | {key: found[key] for key in keys}
         time.sleep(0.01)
     raise StoreError(f"{url} changed all the time for {READ_SECONDS:.0f} seconds; try again when the other writer is done")
 
@@ -108,6 +104,13 @@ def fetch(objects: ObjectStore, key: str) -> bytes | None:
             f"{key} has {response.meta['size']} bytes, and a metadata document has a few thousand; the store is damaged"
         )
     return bytes(response.bytes())
+
+
+def fetch_all(objects: ObjectStore, keys: Sequence[str]) -> Documents:
+    """Those of `keys` that are there, fetched side by side: an object store answers one request after 20 ms, and ten too."""
+    with ThreadPoolExecutor(FETCHES) as threads:
+        found = threads.map(lambda key: fetch(objects, key), keys)
+        return {key: document for key, document in zip(keys, found, strict=True) if document is not None}
 
 
 def parse_journal(journal: bytes, url: str) -> Documents:

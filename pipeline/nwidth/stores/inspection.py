@@ -73,7 +73,10 @@ def _field(root: zarr.Group, info: FieldInfo) -> dict[str, Any]:
 
 def stored_bytes(root: zarr.Group, path: str) -> int:
     """Bytes of all chunks of an array as they are stored."""
-    return int(cast("zarr.Array[Any]", root[path]).nbytes_stored())
+    from zarr.core.sync import sync
+
+    metadata = sync(root.store.getsize(f"{path}/zarr.json"))  # `nbytes_stored` counts it too
+    return int(cast("zarr.Array[Any]", root[path]).nbytes_stored()) - metadata
 
 
 def _range(root: zarr.Group, name: str) -> dict[str, Any]:

@@ -140,7 +140,15 @@ def open_icechunk(reference: Reference) -> Opened:
     return Opened(zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False), count)
 
 
-def open_zarr(reference: Reference) -> Opened:
+def keep_open(reference: Reference, documents: Mapping[str, bytes]) -> None:
+    """Open a plain Zarr store from documents that were just read, so that its first use need not read them again."""
+    with _LOCK:
+        key = (os.getpid(), reference)
+        if key not in _OPENED:
+            _OPENED[key] = open_zarr(reference, documents)
+
+
+def open_zarr(reference: Reference, documents: Mapping[str, bytes] | None = None) -> Opened:
     """Open a plain Zarr store as it was at a commit: the newest metadata, with the lengths of that commit."""
     import zarr
 
@@ -149,7 +157,8 @@ def open_zarr(reference: Reference) -> Opened:
     from nwidth.stores.overlay import METADATA, ByteCount, Pinned
 
     place = location(reference.url)
-    documents = read_documents(objects(place, reference.options), reference.url)
+    if documents is None:
+        documents = read_documents(objects(place, reference.options), reference.url)
     if not documents or root_attributes(documents[METADATA], reference.url).get(STORE_ID_KEY) != reference.store_id:
         raise StoreError(
             f"version {reference.version} of {reference.url} is gone: the store was removed or made anew; open it again"

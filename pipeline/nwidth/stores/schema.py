@@ -105,7 +105,7 @@ def _check_spec(name: str, spec: FieldSpec, run: Run) -> None:
         )
     if spec.components and (spec.dims[-1] != "component" or spec.shape[-1] != len(spec.components)):
         raise FieldError(
-            f"field {name!r} names {len(spec.components)} components, and its last dimension {spec.dims[-1]!r} has {spec.shape[-1]}"
+            f"field {name!r} names {len(spec.components)} components; its last dimension {spec.dims[-1]!r} has {spec.shape[-1]}"
         )
     expected = {"node": run.mesh.n_points if run.mesh else None, "cell": run.mesh.n_cells if run.mesh else None}
     expected["point"] = run.integration_points.cell.size if run.integration_points else None

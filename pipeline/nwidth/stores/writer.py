@@ -150,8 +150,8 @@ class BufferedRunWriter:
         count = counts.pop()
         if counts or first < 0 or first + count > self._written.size:
             raise FieldError(
-                f"a batch at snapshot {first} has fields of {sorted({count, *counts})} snapshots, the run has {self._written.size}, "
-                "and all fields of a batch have equally many"
+                f"a batch at snapshot {first} has fields of {sorted({count, *counts})} snapshots, the run has "
+                f"{self._written.size}, and all fields of a batch have equally many"
             )
         if self._written[first : first + count].any():
             raise FieldError(f"a snapshot of {first}..{first + count - 1} was written before; write every snapshot once")
@@ -172,5 +172,5 @@ class BufferedRunWriter:
         if not finite.all():
             place = tuple(int(index) for index in np.unravel_index(int(np.argmin(finite)), field.shape))
             raise FieldError(
-                f"field {name!r} is {field[place]} at snapshot {first + place[0]}, place {place[1:]}; drop the snapshot or mend it"
+                f"field {name!r} is {field[place]} at snapshot {first + place[0]}, place {place[1:]}; drop it or mend it"
             )

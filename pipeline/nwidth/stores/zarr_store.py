@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from nwidth.errors import StoreError
 from nwidth.stores.base import BaseStore, Mode
-from nwidth.stores.commit import Documents, fetch, publish, read_documents, recover, root_attributes
+from nwidth.stores.commit import JOURNAL, Documents, fetch, publish, read_documents, recover, root_attributes
 from nwidth.stores.failures import store_failures
 from nwidth.stores.locks import Heartbeat, file_lock, object_lease
 from nwidth.stores.objectstore import chunk_store, location, objects
 from nwidth.stores.options import StoreOptions
 from nwidth.stores.overlay import METADATA, Overlay
 from nwidth.stores.protocol import SCHEMA_VERSION, StoreKind
-from nwidth.stores.reference import Reference
+from nwidth.stores.reference import Reference, keep_open
 from nwidth.stores.schema import COMMIT_KEY, CONTENT, CONTENT_KEY, NODES_KEY, RUN, SCHEMA_KEY, SNAPSHOT, STORE_ID_KEY, check_root
 
 if TYPE_CHECKING:
@@ -49,12 +49,22 @@ class ZarrStore(BaseStore):
 
     def __init__(self, url: str, mode: Mode, options: StoreOptions) -> None:
         self._place = location(url)
+        self._last: tuple[bytes, Reference] | None = None
         super().__init__(url, mode, options)
 
     def reference(self) -> Reference:
         """The newest committed version."""
         with store_failures(self.url, "read"):
+            root, journal = fetch(self._objects(), METADATA), fetch(self._objects(), JOURNAL)
+            if self._last is not None and journal is None and root == self._last[0]:
+                return self._last[1]  # the root document changes with every commit
             documents = read_documents(self._objects(), self.url)
+            reference = self._pin(documents)
+            keep_open(reference, documents)
+        self._last = (documents[METADATA], reference)
+        return reference
+
+    def _pin(self, documents: Documents) -> Reference:
         attributes = self._attributes(documents)
         store_id, commit = str(attributes.get(STORE_ID_KEY, "")), attributes.get(COMMIT_KEY, 0)
         return Reference(
