@@ -16,7 +16,8 @@ from nwidth.errors import StoreError
 from nwidth.models.basis import Basis
 from nwidth.report import sections, words
 from nwidth.report.markup import Html, figure, join, png, png_size, tag, text
-from nwidth.report.pictures import FieldModes, FieldPictures, Part, Tile, draw_field
+from nwidth.report.modes import FieldModes, Part
+from nwidth.report.pictures import FieldPictures, Tile, draw_field
 from nwidth.report.record import RunRecord
 from nwidth.report.scene import Rendered, Scene
 from nwidth.report.styling import inline_svg

@@ -13,7 +13,7 @@ from nwidth.report.styling import CATEGORIES, WIDTH, Plot, plain, styled
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from nwidth.report.pictures import FieldModes, Part
+    from nwidth.report.modes import FieldModes, Part
 
 LONGITUDE, LATITUDE = {"lon", "longitude", "x_lon"}, {"lat", "latitude", "y_lat"}
 # More points than this are not seen in a panel of the column.
