@@ -33,7 +33,7 @@ def in_process(request: pytest.FixtureRequest) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=request.param, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=request.param, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -129,7 +129,10 @@ def test_gpu_leaves_run_only_where_a_gpu_is(lazy: bool, monkeypatch: pytest.Monk
         name: {"cls": Worker, "options": {"nthreads": 1, "dashboard": False, **extra}}
         for name, extra in (("plain", {}), ("device", {"resources": {"GPU": 1}}))
     }
-    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "port": 0, "host": "127.0.0.1"}}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "port": 0, "host": "127.0.0.1"},
+    }
     with SpecCluster(workers=workers, scheduler=scheduler) as cluster, Client(cluster) as client:
         client.wait_for_workers(2)
         result = executor_of(client).run(graph, "gram")

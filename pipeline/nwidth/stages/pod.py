@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from nwidth.config import ReduceSection
 from nwidth.errors import CertificateError, FieldError
@@ -112,7 +113,12 @@ def reduce_problem(
     CertificateError
         The modes cannot be made orthonormal.
     """
-    run = _Run(problem, request, executor, sink, device, progress, [])
+    # The small problems, too: on m x m matrices a second BLAS thread spins more than it computes.
+    with threadpool_limits(1):
+        return _reduce(_Run(problem, request, executor, sink, device, progress, []), request)
+
+
+def _reduce(run: _Run, request: ReduceSection) -> PodResult:
     route = choose_route(request)
     factors = run.factor_pass(route.reduction)
     truncations = run.truncations(factors, route.reduction)
