@@ -35,7 +35,7 @@ def on_cluster(job: Job, factor: Tall) -> Iterator[Work]:
     with (
         dask.config.set(settings),
         LocalCluster(
-            n_workers=job.workers, threads_per_worker=1, memory_limit=job.memory, dashboard_address=None, silence_logs=50
+            n_workers=job.workers, threads_per_worker=1, memory_limit=job.memory, dashboard_address="127.0.0.1:0", silence_logs=50
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -99,7 +99,9 @@ def xeofs(matrix: Any, job: Job) -> tuple[Any, Any]:
     from xeofs.single import EOF
 
     model = EOF(n_modes=job.rank, center=False, check_nans=False, random_state=0)
-    model.fit(xr.DataArray(matrix.T, dims=("time", "x")), dim="time")
+    # Without coordinates it fails to find its own dimensions again.
+    coordinates = {"time": np.arange(matrix.shape[1]), "x": np.arange(matrix.shape[0])}
+    model.fit(xr.DataArray(matrix.T, dims=("time", "x"), coords=coordinates), dim="time")
     components = model.components(normalized=True).transpose("x", "mode").data
     return da.asarray(components), model.singular_values().values
 
