@@ -295,7 +295,8 @@ _TRY_CLUSTER = """
 from distributed import Client, LocalCluster
 
 if __name__ == "__main__":
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0) as cluster:
+    here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, **here) as cluster:
         with Client(cluster) as client:
             answers = client.gather(client.map(abs, range(-8, 0), pure=False), errors="raise")
             assert answers == list(range(8, 0, -1)), answers

@@ -391,7 +391,7 @@ class StoreContract:
             transaction.commit("from the future", {})
         for mode in ("r", "a"):
             with pytest.raises(LayoutError, match="schema version 99 and this nwidth knows 1; update"):
-                open_store(place.url, mode, place.options)  # type: ignore[arg-type]
+                open_store(place.url, mode, place.options)
 
     # -------------------------------------------------------------------------------------- inner products, damage
 

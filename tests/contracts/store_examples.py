@@ -64,7 +64,7 @@ def example_run(simulation: int, n_snapshots: int) -> Run:
 
     return Run(
         fields=fields,
-        times=0.5 * np.arange(n_snapshots),
+        times=np.arange(n_snapshots, dtype=np.float64) / 2,
         snapshots=snapshots,
         mesh=example_mesh(),
         integration_points=IntegrationPoints(np.repeat(np.arange(N_CELLS), 2), np.tile(np.arange(2), N_CELLS)),

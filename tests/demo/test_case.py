@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from nwidth.errors import ConfigError
 pytest.importorskip("skfem", reason="the demo's solver is scikit-fem: pip install 'nwidth[demo]'")
 pv = pytest.importorskip("pyvista", reason="the demo writes through PyVista: pip install 'nwidth[mesh]'")
 
-TINY = {"runs": 3, "steps": 4, "resolution": 3, "seed": 7}
+TINY: dict[str, Any] = {"runs": 3, "steps": 4, "resolution": 3, "seed": 7}
 
 
 @pytest.fixture(scope="module")

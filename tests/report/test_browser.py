@@ -37,9 +37,15 @@ def visit(browser: Any, path: Path, **options: Any) -> tuple[Any, list[str], lis
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
-    page.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", lambda dialog: refuse(dialog, messages))
     page.goto(path.as_uri())
     return page, [url for url in requests if not url.startswith(("data:", path.as_uri()))], messages
+
+
+def refuse(dialog: Any, messages: list[str]) -> None:
+    """Close a dialog that the page has opened, and note what it said."""
+    messages.append(dialog.message)
+    dialog.dismiss()
 
 
 @pytest.mark.parametrize("make", [plate, earth, hostile])

@@ -213,8 +213,9 @@ def test_damage_is_refused_by_name_and_the_old_report_stays(tmp_path: Path) -> N
 
 def test_the_report_goes_where_it_is_asked(tmp_path: Path) -> None:
     """`into` is honoured, nothing else is left there, and a folder that does not exist is refused."""
-    folder = write_run(tmp_path / "run", line()) if (tmp_path / "run").mkdir() is None else tmp_path
-    (tmp_path / "out").mkdir()
+    for name in ("run", "out"):
+        (tmp_path / name).mkdir()
+    folder = write_run(tmp_path / "run", line())
     path = write_report(folder, n_modes=0, into=tmp_path / "out" / "page.html")
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == [path.name]
     with pytest.raises(StoreError, match="cannot be written"):
@@ -239,8 +240,9 @@ def test_a_mean_and_units_are_shown(pages: dict[str, Path]) -> None:
 
 def test_several_bases_have_an_overview(tmp_path: Path) -> None:
     """A model of two bases opens with a table of both, and shows every section for each."""
-    folder = write_run(tmp_path / "both", plate()) if (tmp_path / "both").mkdir() is None else tmp_path
-    (tmp_path / "line").mkdir()
+    for name in ("both", "line"):
+        (tmp_path / name).mkdir()
+    folder = write_run(tmp_path / "both", plate())
     other = write_run(tmp_path / "line", line())
     shutil.copytree(other / "model.zarr/bases/concentration", folder / "model.zarr/bases/concentration")
     manifest = json.loads((folder / "model.zarr/manifest.json").read_text("utf-8"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -61,7 +63,12 @@ def test_foreign_layouts_are_refused(tmp_path: Path, make: object, words: str) -
     path = tmp_path / "thing.zarr"
     make(path)  # type: ignore[operator]
     before = sorted(path.rglob("*"))
-    for opening in (lambda: open_store(path), lambda: open_store(path, "a"), lambda: open_or_create_store(path)):
+    openings: list[Callable[[], Any]] = [
+        lambda: open_store(path),
+        lambda: open_store(path, "a"),
+        lambda: open_or_create_store(path),
+    ]
+    for opening in openings:
         with pytest.raises(LayoutError, match=words):
             opening()
     assert sorted(path.rglob("*")) == before
@@ -71,7 +78,9 @@ def test_foreign_layouts_are_refused(tmp_path: Path, make: object, words: str) -
 def test_no_permission_is_said(tmp_path: Path, kind: str) -> None:
     """A place below a regular file cannot be read or made, whoever asks, and the sentence says so."""
     (tmp_path / "file").write_text("")
-    for opening in (lambda: create_store(tmp_path / "file" / "store", kind), lambda: open_store(tmp_path / "file" / "store")):  # type: ignore[arg-type]
+    place = tmp_path / "file" / "store"
+    openings: list[Callable[[], Any]] = [lambda: create_store(place, cast("Any", kind)), lambda: open_store(place)]
+    for opening in openings:
         with pytest.raises(StoreError, match="no permission, or a part of the path is a file"):
             opening()
 
