@@ -134,7 +134,7 @@ def test_the_route_and_its_reason(options: dict[str, Any], route: str, fallback:
 # --- measured -----------------------------------------------------------------------------------------------------------------
 
 MEASURE = """
-import resource, sys
+import sys
 import numpy as np
 from nwidth.config import ReduceSection
 from nwidth.problems.cutting import Memory, cut_field
@@ -143,6 +143,7 @@ from nwidth.stages.sinks import FolderSink
 from nwidth.models.files import FieldShape
 from nwidth.workers import ThreadExecutor
 from nwidth_graphs.budget import factor_cost, lift_cost
+from nwidth_graphs.leaves import peak_process_bytes
 from nwidth_graphs.reduction import reduction_named
 from nwidth_graphs.source import FieldSource, Reading, as_rows
 
@@ -163,7 +164,7 @@ problem = Problem({"u": source}, {"u": FieldShape("u", ("node",), (n,), cut.box)
 reduce_problem(problem, request, ThreadExecutor(threads), FolderSink(__import__("pathlib").Path(folder)))
 common = dict(stored_bytes=0, decode_bytes=0, threads=threads, rank_bound=rank)
 predicted = max(factor_cost([source], reduction_named(route), **common).peak_bytes, lift_cost([source], **common).peak_bytes)
-print(predicted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, len(cut.panels))
+print(predicted, peak_process_bytes(), len(cut.panels))
 """
 
 
