@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
+from nwidth.readers.protocol import FieldSpec, Run
+from nwidth.stores import create_store, open_store
 from nwidth.stores.direct import chunk_format, read_direct
 
 SHAPE = (21, 50, 3)
@@ -79,3 +81,23 @@ def test_damage_is_left_to_zarr(tmp_path: Path, shards: Any, damage: str) -> Non
     if damage == "index" and shards is None:
         pytest.skip("without shards there is no index")
     assert not read_direct(array, tuple(slice(0, n) for n in SHAPE), np.empty(SHAPE, np.float32))
+
+
+def test_a_tail_shard_does_not_make_the_others_read_twice(tmp_path: Path) -> None:
+    """A plain Zarr store whose last shard has room for more is read by Zarr from the start: every stored byte is fetched once."""
+    values = np.random.default_rng(0).standard_normal((200, 5000))
+    store = create_store(tmp_path / "growing.zarr", options={"expected_snapshots": 64})
+    spec = FieldSpec("grid", ("x",), (5000,), np.dtype("f8"))
+    run = Run(fields={"u": spec}, times=np.arange(100, dtype=np.float64), snapshots=lambda: iter([]))
+    for name, part in (("first", values[:100]), ("second", values[100:])):
+        with store.append(run, simulation=name, source_key=name) as writer:
+            writer.write(0, {"u": part})
+    reference = open_store(tmp_path / "growing.zarr").reference()
+    array = reference.array("fields/u")
+    assert array.shards is not None
+    assert 200 % array.shards[0] != 0
+    assert array.shards[0] < 200
+    before, out = reference.bytes_read, np.empty_like(values)
+    reference.read_block("fields/u", (slice(0, 200), slice(0, 5000)), out=out)
+    assert np.array_equal(out, values)
+    assert reference.bytes_read - before <= array.nbytes_stored()

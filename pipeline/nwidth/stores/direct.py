@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Slices = tuple[slice, ...]
 
 # Chunks on their way or waiting to be decoded: enough to hide the disk behind the decoding, within the plan's allowance of
-# eight chunks for reading (`problems.py`).
+# eight chunks for reading (`problems/stored.py`).
 AHEAD = 4
 _ABSENT = 2**64 - 1
 _ENTRY_BYTES = 16
@@ -78,8 +78,12 @@ def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any]) ->
     layout = chunk_format(array)
     if layout is None or out.size == 0 or not out.flags.c_contiguous:
         return False
+    touched = list(parts_of(layout, selection))
+    # Asked of all objects before the first is read: to find out on the way would be to read those before it twice.
+    if any(_is_volatile(array, position) for position, _ in touched):
+        return False
     try:
-        for position, parts in parts_of(layout, selection):
+        for position, parts in touched:
             _read_object(array, layout, position, parts, out)
     except NotDirectError:
         return False
@@ -151,14 +155,20 @@ def _part(chunk: Sequence[int], per_object: Sequence[int], place: Sequence[int],
     return Part(number, tuple(source), tuple(target), whole)
 
 
+def _key(array: zarr.Array[Any], position: tuple[int, ...]) -> str:
+    return f"{array.path}/{array.metadata.encode_chunk_key(position)}".lstrip("/")
+
+
+def _is_volatile(array: zarr.Array[Any], position: tuple[int, ...]) -> bool:
+    """Whether an append may replace the object, so that its index and its chunks must come from one and the same file."""
+    return bool(getattr(array.store, "is_volatile", lambda _: False)(_key(array, position)))
+
+
 def _read_object(
     array: zarr.Array[Any], layout: ChunkFormat, position: tuple[int, ...], parts: Sequence[Part], out: NDArray[Any]
 ) -> None:
     """Fetch the chunks of one object in order, `AHEAD` at a time, and decode each into its place."""
-    key = f"{array.path}/{array.metadata.encode_chunk_key(position)}".lstrip("/")
-    store = array.store
-    if getattr(store, "is_volatile", lambda _: False)(key):
-        raise NotDirectError  # its index and its chunks must come from one and the same file: see `overlay.Pins`
+    key, store = _key(array, position), array.store
     spans = [None] if layout.shard is None else _spans(store, key, layout, parts)
     queue = [(part, spans[0] if layout.shard is None else spans[part.number]) for part in parts]
     coming = ((part, _submit(_fetch(store, key, span))) for part, span in queue)
