@@ -15,7 +15,8 @@ from nwidth.config import ReduceSection, first_problem, parse_bytes
 from nwidth.errors import ConfigError
 from nwidth.models.basis import Basis
 from nwidth.problems import COMPONENT, Memory, inner_product_of, problem_from_arrays
-from nwidth.stages.pod import BasisParts, reduce_problem
+from nwidth.stages.pod import reduce_problem
+from nwidth.stages.problem import BasisParts
 from nwidth.stages.sinks import FolderSink, MemorySink, ModesSink
 from nwidth.workers import Executor, Progress, ThreadExecutor, executor_of
 

@@ -138,7 +138,8 @@ import sys
 import numpy as np
 from nwidth.config import ReduceSection
 from nwidth.problems.cutting import Memory, cut_field
-from nwidth.stages.pod import Problem, reduce_problem
+from nwidth.stages.pod import reduce_problem
+from nwidth.stages.problem import Problem
 from nwidth.stages.sinks import FolderSink
 from nwidth.models.files import FieldShape
 from nwidth.workers import ThreadExecutor

@@ -17,7 +17,8 @@ from nwidth.config import ReduceSection
 from nwidth.errors import ConfigError, RunError
 from nwidth.problems import Memory, problem_from_store
 from nwidth.runs import run
-from nwidth.stages.pod import PodResult, Problem, reduce_problem
+from nwidth.stages.pod import reduce_problem
+from nwidth.stages.problem import PodResult, Problem
 from nwidth.stages.sinks import FolderSink
 from nwidth.stores import open_store
 from nwidth.workers import executor_of

@@ -18,7 +18,7 @@ from nwidth.models.files import FieldShape
 from nwidth.problems.cutting import Cut, Memory, cut_chunks, cut_field, inner_row_bytes
 from nwidth.problems.options import COMPONENT, check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import GivenWeights, StoreReader
-from nwidth.stages.pod import Problem
+from nwidth.stages.problem import Problem
 from nwidth.stores.origin import origin_of
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import FieldSource, Reading, as_rows

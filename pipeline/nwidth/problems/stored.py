@@ -18,7 +18,7 @@ from nwidth.models.files import FieldShape
 from nwidth.problems.cutting import Cut, Memory, cut_chunks
 from nwidth.problems.options import check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import StoredWeights, StoreReader
-from nwidth.stages.pod import Problem
+from nwidth.stages.problem import Problem
 from nwidth_graphs.source import FieldSource
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nwidth.config import Study
 from nwidth.errors import PlanError
 from nwidth.problems import Cut, Memory, inner_product_of, problem_from_store, rank_bound
-from nwidth.stages.pod import Problem
+from nwidth.stages.problem import Problem
 from nwidth.stages.route import choose_route
 from nwidth.stores import open_store
 from nwidth_graphs.budget import PassCost, factor_cost, interface_bytes, lift_cost

@@ -20,7 +20,8 @@ from nwidth.errors import RunError
 from nwidth.models import files
 from nwidth.runs.folder import MODEL, REPORT, RunFolder
 from nwidth.runs.plan import Plan, prepare
-from nwidth.stages.pod import PodResult, Problem, reduce_problem
+from nwidth.stages.pod import reduce_problem
+from nwidth.stages.problem import PodResult, Problem
 from nwidth.stages.sinks import FolderSink
 from nwidth.stores import open_store
 from nwidth.workers import ClusterExecutor, Progress, check_workers, connected_cluster, local_cluster

@@ -1,0 +1,110 @@
+"""What a reduction takes and gives, whichever route it goes, and the passes in between, each measured.
+
+Problem ──a route: passes over the data──> PodResult
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwidth.config import ReduceSection
+from nwidth.models.basis import Spectrum
+from nwidth.models.certificate import Certificate
+from nwidth.models.files import FieldShape
+from nwidth.workers import Executor, Progress
+from nwidth_graphs.leaves import Tally
+from nwidth_graphs.source import FieldSource
+
+if TYPE_CHECKING:
+    from nwidth_graphs.trees import TaskGraph
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Fields that are reduced together in one pass."""
+
+    sources: Mapping[str, FieldSource]
+    shapes: Mapping[str, FieldShape]
+    token: str
+    """Content key of the inputs; part of every task key."""
+    snapshot_label: Callable[[int], str]
+    """Names a snapshot for people: ``"simulation run-3, t = 0.25 s"``."""
+
+
+@dataclass(frozen=True)
+class PassMeasure:
+    """What one pass cost, as measured."""
+
+    name: str
+    bytes_read: int
+    seconds: float
+    tasks: int
+    peak_bytes: int
+    read_seconds: float
+    compute_seconds: float
+
+
+@dataclass(frozen=True)
+class BasisParts:
+    """One basis, but for its modes, which lie in the sink."""
+
+    name: str
+    fields: tuple[str, ...]
+    spectrum: Spectrum
+    coefficients: Floats
+    certificate: Certificate
+    field_scaling: Mapping[str, float]
+    truncation: str
+
+
+@dataclass(frozen=True)
+class PodResult:
+    """All bases of a problem, the small factors, and what the passes cost."""
+
+    bases: tuple[BasisParts, ...]
+    factors: Mapping[str, Floats]
+    route: str
+    reason: str
+    passes: tuple[PassMeasure, ...]
+
+
+def basis_groups(fields: Sequence[str], request: ReduceSection) -> dict[str, tuple[str, ...]]:
+    """Basis name -> its fields: one basis each, named as the field, or one named ``joint``."""
+    if request.basis == "joint" and len(fields) > 1:
+        return {"joint": tuple(fields)}
+    return {name: (name,) for name in fields}
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Runs the graphs of a reduction, and remembers what each pass cost."""
+
+    executor: Executor
+    progress: Progress | None
+    measures: list[PassMeasure] = field(default_factory=list)
+
+    def run(self, name: str, graph: TaskGraph) -> dict[str, Any]:
+        """Values of the graph's roots, each with a `tally`; `name` labels the pass for people."""
+        started = time.perf_counter()
+        results = self.executor.run(graph, name, self.progress)
+        tally = Tally.merge([result.tally for result in results.values()])
+        self.measures.append(
+            PassMeasure(
+                name=name,
+                bytes_read=tally.bytes_read,
+                seconds=time.perf_counter() - started,
+                tasks=graph.n_tasks,
+                peak_bytes=tally.peak_process_bytes,
+                read_seconds=tally.read_seconds,
+                compute_seconds=tally.compute_seconds,
+            )
+        )
+        return results
