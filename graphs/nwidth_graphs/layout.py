@@ -7,6 +7,14 @@
       |  │ p0 │ p1 │ p2 │p3│    so that a pass reads every chunk exactly once;
       v  └────┴────┴────┴──┘    as a block of a reduction it is a matrix (rows, m)
 
+Where the factor of all snapshots is too large, the snapshot axis is cut, too, into *groups* of whole chunks:
+
+         ┌────┬────┐
+    g0   │    │    │    a group is a range of snapshots; a block is then a panel with the snapshots of one group
+         ├────┼────┤
+    g1   │    │    │
+         └────┴────┘
+
 Everything here is pure arithmetic on shapes.
 """
 
@@ -71,3 +79,46 @@ def chunks_touched(selection: Sequence[slice], chunks: Sequence[int]) -> int:
         -(-part.stop // size) - part.start // size if part.stop > part.start else 0
         for part, size in zip(selection, chunks, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class Group:
+    """A range of snapshots: ``field[start:stop]``."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Snapshots of the group."""
+        return self.stop - self.start
+
+
+def groups(snapshots: int, size: int) -> tuple[Group, ...]:
+    """Cut the snapshots into ranges of `size` (the last one is smaller)."""
+    return tuple(
+        Group(index, start, min(start + size, snapshots)) for index, start in enumerate(range(0, snapshots, max(1, size)))
+    )
+
+
+def whole_panel(space: Sequence[int]) -> Panel:
+    """The panel that is the whole space."""
+    return Panel(0, tuple(slice(0, extent) for extent in space))
+
+
+def panel_reads(space: Sequence[int], box: Sequence[int], chunks: Sequence[int]) -> float:
+    """How often a pass over panels of that box decodes an average chunk: 1.0 where no panel cuts through one."""
+    return math.prod(_axis_reads(n, step, size) for n, step, size in zip(space, box, chunks, strict=True))
+
+
+def _axis_reads(extent: int, step: int, size: int) -> float:
+    """Visits of chunks of `size` along one axis that is cut every `step`, each weighed by what the chunk holds."""
+    if step % size == 0 or step >= extent:
+        return 1.0
+    visits = 0
+    for start in range(0, extent, step):
+        stop = min(start + step, extent)
+        first, last = start // size * size, min(-(-stop // size) * size, extent)
+        visits += last - first
+    return visits / extent

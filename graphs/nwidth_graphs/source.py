@@ -15,7 +15,7 @@ from typing import Any
 
 from nwidth_graphs.inner import BlockProduct, Interface, identity
 from nwidth_graphs.kernels.panels import Array
-from nwidth_graphs.layout import Panel
+from nwidth_graphs.layout import Group, Panel
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Reading:
 
     values: Array
     bytes_read: int = 0
+    lent: bool = False
+    """Whether `values` is a buffer of the reader's own, which whoever reduces it may change; otherwise it may be the user's array."""
+    masked: Array | None = None
+    """Indices of the rows that are outside of the domain, see `nwidth_graphs.missing`; found by the leaf, not by the reader."""
 
 
 def _identity_everywhere(panel: Panel) -> BlockProduct:
@@ -47,6 +51,8 @@ class FieldSource:
     mass_entries: int = 0
     """Entries of the element masses of the fullest panel, where the inner product is a mass."""
     centre: bool = False
+    fill: Callable[[Panel, Reading], Reading] | None = None
+    """Puts values where there are none, before anything else sees the block; see `nwidth_graphs.gappy`."""
 
     @property
     def rows(self) -> int:
@@ -67,3 +73,19 @@ def without_array(source: FieldSource) -> FieldSource:
 def as_rows(block: Array) -> Array:
     """View a block (m, space...) as a matrix (rows, m); a C-ordered block is not copied."""
     return block.reshape(block.shape[0], -1).T if block.ndim > 2 else block.T
+
+
+def part_of(source: FieldSource, group: Group) -> FieldSource:
+    """The source with the snapshots of one group only.
+
+    Raises
+    ------
+    TypeError
+        The source's reader cannot read some snapshots: it has no ``part(start, stop)``.
+    """
+    if source.array is not None:
+        return replace(source, snapshots=group.size, array=source.array[group.start : group.stop])
+    part = getattr(source.read, "part", None)
+    if part is None:
+        raise TypeError(f"field {source.name!r} is read with all its snapshots at once: its reader has no part(start, stop)")
+    return replace(source, snapshots=group.size, read=part(group.start, group.stop))

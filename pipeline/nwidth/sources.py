@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,18 @@ def reused_buffer(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     return held[:nbytes].view(dtype).reshape(shape)
 
 
+def part_of_ranges(ranges: Sequence[tuple[int, int]], start: int, stop: int) -> tuple[tuple[int, int], ...]:
+    """The ranges that hold the snapshots ``start:stop`` of a selection, which is counted through all its ranges. Pure."""
+    parts: list[tuple[int, int]] = []
+    offset = 0
+    for first, last in ranges:
+        low, high = max(start - offset, 0), min(stop - offset, last - first)
+        if low < high:
+            parts.append((first + low, first + high))
+        offset += last - first
+    return tuple(parts)
+
+
 @dataclass(frozen=True)
 class StoreReader:
     """Reads one panel of one field from a store, all snapshots of the selection, into this thread's buffer."""
@@ -44,6 +56,10 @@ class StoreReader:
     name: str
     ranges: tuple[tuple[int, int], ...]
     """Snapshot ranges that are used, ascending."""
+
+    def part(self, start: int, stop: int) -> StoreReader:
+        """The same field with the snapshots ``start:stop`` of the selection only."""
+        return replace(self, ranges=part_of_ranges(self.ranges, start, stop))
 
     def __call__(self, panel: Panel) -> Reading:
         before = self.reference.bytes_read
@@ -54,7 +70,7 @@ class StoreReader:
         for start, stop in self.ranges:
             self.reference.read_block(path, (slice(start, stop), *panel.selection), out=block[offset : offset + stop - start])
             offset += stop - start
-        return Reading(as_rows(block), self.reference.bytes_read - before)
+        return Reading(as_rows(block), self.reference.bytes_read - before, lent=True)
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,10 @@ class MemoryReader:
 
     values: NDArray[Any]
 
+    def part(self, start: int, stop: int) -> MemoryReader:
+        """The snapshots ``start:stop`` only."""
+        return MemoryReader(self.values[start:stop])
+
     def __call__(self, panel: Panel) -> Reading:
         return Reading(as_rows(self.values[(slice(None), *panel.selection)]))
 
