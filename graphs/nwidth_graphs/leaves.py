@@ -19,6 +19,7 @@ import numpy as np
 from nwidth_graphs.kernels.lift import LiftSums, merge_lift_sums, row_means
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.layout import Panel
+from nwidth_graphs.missing import with_mask, without_masked_rows
 from nwidth_graphs.placement import to_device, to_host
 from nwidth_graphs.reduction import Reduction
 from nwidth_graphs.source import FieldSource, Reading, as_rows
@@ -36,6 +37,12 @@ class Tally:
     compute_seconds: float = 0.0
     blocks: int = 0
     peak_process_bytes: int = 0
+    blocks_reused: int = 0
+    """Blocks among them whose partial lay on the shelf, so that nothing was read for them."""
+    blocks_unkept: int = 0
+    """Blocks whose partial could not be kept, for want of room."""
+    masked_rows: int = 0
+    """Unknowns outside of the domain, see `nwidth_graphs.missing`."""
 
     @staticmethod
     def merge(parts: Sequence[Tally]) -> Tally:
@@ -46,6 +53,9 @@ class Tally:
             compute_seconds=sum(part.compute_seconds for part in parts),
             blocks=sum(part.blocks for part in parts),
             peak_process_bytes=max((part.peak_process_bytes for part in parts), default=0),
+            blocks_reused=sum(part.blocks_reused for part in parts),
+            blocks_unkept=sum(part.blocks_unkept for part in parts),
+            masked_rows=sum(part.masked_rows for part in parts),
         )
 
 
@@ -79,12 +89,18 @@ class LiftPartial:
 
 
 def read_block(source: FieldSource, panel: Panel, reading: Array | None) -> Reading:
-    """Read one block through the source's own reader, or take the block (m, space...) that a Dask array's graph has made."""
+    """Read one block through the source's own reader, or take the block (m, space...) that a Dask array's graph has made.
+
+    Rows outside of the domain come as zeros, and are named in `Reading.masked`.
+    """
     if reading is not None:
-        return Reading(as_rows(reading))
-    if source.read is None:
+        found = Reading(as_rows(reading))
+    elif source.read is not None:
+        found = source.read(panel)
+    else:
         raise TypeError(f"field {source.name!r} has neither a reader nor a Dask array")
-    return source.read(panel)
+    found = without_masked_rows(found)
+    return found if source.fill is None else source.fill(panel, found)
 
 
 def factor_leaf(panel: Panel, *, source: FieldSource, reduction: Reduction, reading: Array | None = None) -> Partial:
@@ -121,7 +137,8 @@ def lift_leaf(
     move = to_device if product.runs_on_device else to_host
     block = move(block_read.values)
     modes, sums = product.lift(block, move(transform), None if predicted is None else move(predicted), centre=source.centre)
-    write(panel, to_host(modes), to_host(row_means(block)) if source.centre else None)
+    means = row_means(block) if source.centre else None
+    write(panel, *with_mask(block_read.masked, to_host(modes), None if means is None else to_host(means)))
     squares = None if sums.residual_squares is None else to_host(sums.residual_squares)
     host_sums = LiftSums(to_host(sums.overlap), to_host(sums.coefficients), squares)
     return LiftPartial(host_sums, _tally(block_read, started, read_done), _interface_rows(source, panel, block_read.values))
@@ -208,6 +225,7 @@ def _tally(reading: Reading, started: float, read_done: float) -> Tally:
         compute_seconds=time.perf_counter() - read_done,
         blocks=1,
         peak_process_bytes=peak_process_bytes(),
+        masked_rows=0 if reading.masked is None else len(reading.masked),
     )
 
 

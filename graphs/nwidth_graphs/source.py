@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nwidth_graphs.inner import BlockProduct, Interface, identity
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.layout import Group, Panel
+
+if TYPE_CHECKING:
+    from nwidth_graphs.keeping import Shelf
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Reading:
     values: Array
     bytes_read: int = 0
     lent: bool = False
-    """Whether `values` is a buffer of the reader's own, which whoever reduces it may change; otherwise it may be the user's array."""
+    """Whether `values` is a buffer of the reader's own, which its user may change; otherwise it may be the array of a person."""
     masked: Array | None = None
     """Indices of the rows that are outside of the domain, see `nwidth_graphs.missing`; found by the leaf, not by the reader."""
 
@@ -53,6 +56,8 @@ class FieldSource:
     centre: bool = False
     fill: Callable[[Panel, Reading], Reading] | None = None
     """Puts values where there are none, before anything else sees the block; see `nwidth_graphs.gappy`."""
+    shelf: Shelf | None = None
+    """Where partials of passes over this field are kept, see `nwidth_graphs.keeping`; None keeps nothing."""
 
     @property
     def rows(self) -> int:

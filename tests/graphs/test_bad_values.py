@@ -39,8 +39,8 @@ def test_a_bad_value_is_found_in_the_fields_own_indices(reduction: Reduction, va
 
 @REDUCTIONS
 def test_only_the_first_few_are_carried(reduction: Reduction) -> None:
-    """A field full of NaN reports a handful of places, in order."""
-    found = partial_of(source_of(np.full((40, 3), np.nan), [10] * 4), reduction)
+    """A field full of infinities reports a handful of places, in order."""
+    found = partial_of(source_of(np.full((40, 3), np.inf), [10] * 4), reduction)
     assert len(found.bad) == MAX_BAD_VALUES
     assert (found.bad[0].place, found.bad[0].snapshot) == ((0,), 0)
 
