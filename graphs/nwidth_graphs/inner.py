@@ -4,7 +4,7 @@
     diagonal    sum_i w_i u_i v_i           rows are scaled by sqrt(w): quadrature weights, cos(latitude), lumped mass
     mass        u^T M v, M in element form  interior elements of the block here; those that straddle blocks in `Interface`
 
-Each offers the same three operations (`gram`, `r_factor`, `lift`), so that no algorithm ever asks which it has.
+Each offers the same four operations (`gram`, `r_factor`, `lift`, `sketch`), so that no algorithm ever asks which it has.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nwidth_graphs.kernels.lift import LiftSums, lift
 from nwidth_graphs.kernels.mass import ElementPatch, mass_gram, mass_lift
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.kernels.qr import r_factor, r_factor_of_panels
+from nwidth_graphs.kernels.sketch import SketchSums, mass_power_step, power_step
 
 
 class BlockProduct(Protocol):
@@ -43,6 +44,10 @@ class BlockProduct(Protocol):
         """Modes ``(X T)^T`` (r, rows), and what the certificate needs."""
         ...
 
+    def sketch(self, block: Array, test: Array, *, centre: bool, keep: bool) -> tuple[Array | None, SketchSums]:
+        """Samples ``(X Om)^T`` (r, rows), where they are to be kept, and ``X^T W X Om`` with the snapshots' squares."""
+        ...
+
 
 @dataclass(frozen=True)
 class DiagonalProduct:
@@ -62,6 +67,10 @@ class DiagonalProduct:
     def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
         """Modes and sums with diagonal W."""
         return lift(block, transform, predicted, centre=centre, row_scale=self.row_scale)
+
+    def sketch(self, block: Array, test: Array, *, centre: bool, keep: bool) -> tuple[Array | None, SketchSums]:
+        """Samples and sums with diagonal W."""
+        return power_step(block, test, centre=centre, row_scale=self.row_scale, keep=keep)
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,10 @@ class MassProduct:
     def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
         """Modes and sums in the patch's mass."""
         return mass_lift(block, transform, predicted, self.patch, centre=centre)
+
+    def sketch(self, block: Array, test: Array, *, centre: bool, keep: bool) -> tuple[Array | None, SketchSums]:
+        """Samples and sums in the patch's mass."""
+        return mass_power_step(block, test, self.patch, centre=centre, keep=keep)
 
 
 def identity() -> DiagonalProduct:

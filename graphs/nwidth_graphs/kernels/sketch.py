@@ -1,0 +1,195 @@
+"""Random sketches of the snapshots: what one visit of a block adds to the image of a test matrix, and what the image tells.
+
+    X (n, m) block,  Om (m, r) test matrix
+    Y = X Om              (n, r)   samples of the range
+    Z = X^T W Y           (m, r)   summed over blocks: the image of Om under the Gram matrix C = S^T W S, half a power step
+    d = diag(X^T W X)     (m,)     summed over blocks: squared norms of the snapshots, and with them the trace of C
+
+One visit does all three, where ``S Om`` and ``S^T Q`` would be two reads of the data. The Nystrom approximation
+``C ~ Z (Om^T Z)^+ Z^T`` then gives singular values and right vectors of the snapshots projected on the range of Y, and
+
+    trace C - trace(Z (Om^T Z)^+ Z^T)  =  || S - Pi_Y S ||^2      exactly: the error of the sample is measured by the read that drew it
+
+Cost    4 n m r flops, one read
+Floor   Z holds squares: directions below ``3 sqrt(eps) s_1`` are not found (as in a Gram matrix)
+Sources range finder and power steps, Halko, Martinsson and Tropp 2011; Nystrom with a shift, Tropp, Yurtsever, Udell and Cevher
+        2017; the trace identity, Gittens and Mahoney 2013
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from nwidth_graphs.kernels.gram import EPS
+from nwidth_graphs.kernels.mass import ElementPatch
+from nwidth_graphs.kernels.panels import PANEL_ROWS, Array
+
+Floats = NDArray[np.float64]
+
+# Columns that a panel is widened to float64 at once: 2048 x 512 are 8 MiB. Fewer snapshots are widened once, more of them twice
+# (for Y, and again for Z, which needs the whole of Y), so that scratch does not grow with their number.
+WINDOW_COLUMNS = 512
+# Rows of the test matrix that are drawn from one counter: a prefix of a longer matrix is the same numbers.
+DRAWN_ROWS = 4096
+_STREAM = 0x5EED
+
+
+def gaussian(seed: int, rows: int, columns: int, first_column: int = 0) -> Floats:
+    """Independent standard normal numbers (rows, columns), each a function of the seed and of its own row and column alone.
+
+    Philox is counted from (column, block of `DRAWN_ROWS` rows), so that neither the chunking of the data, nor the number of
+    workers, nor how many columns were drawn before changes a number. Salmon, Moraes, Dror and Shaw 2011.
+    """
+    drawn = np.empty((rows, columns))
+    for column in range(columns):
+        for block, start in enumerate(range(0, rows, DRAWN_ROWS)):
+            counter = np.array([0, 0, block, first_column + column], np.uint64)
+            generator = np.random.Generator(np.random.Philox(key=np.array([seed, _STREAM], np.uint64), counter=counter))
+            drawn[start : start + DRAWN_ROWS, column] = generator.standard_normal(DRAWN_ROWS)[: rows - start]
+    return drawn
+
+
+def test_matrix(seed: int, rows: int, columns: int) -> Floats:
+    """An orthonormal basis (rows, columns) of the span of Gaussian vectors: uniformly distributed, and perfectly conditioned."""
+    return np.asarray(np.linalg.qr(gaussian(seed, rows, columns))[0])
+
+
+def enlarged(vectors: Floats, seed: int, columns: int, first_column: int) -> Floats:
+    """``[V, orth((I - V V^T) G)]`` with fresh Gaussian columns G: the sample grows, and what was found is kept.
+
+    `vectors` (m, k) are orthonormal; the result (m, k + columns), too.
+    """
+    fresh = gaussian(seed, len(vectors), columns, first_column)
+    for _ in range(2):  # once leaves eps |G| / |(I - V V^T) G| of V behind; twice is enough (Kahan, Parlett)
+        fresh = np.linalg.qr(fresh - vectors @ (vectors.T @ fresh))[0]
+    return np.concatenate([vectors, fresh], axis=1)
+
+
+@dataclass(frozen=True)
+class SketchSums:
+    """What one block adds; sums of blocks are sums of fields."""
+
+    image: Array
+    """``Z^T`` (r, m): rows, because the products run twice as fast that way."""
+    squares: Array
+    """d (m,)."""
+
+
+def merge_sketch_sums(parts: Sequence[SketchSums]) -> SketchSums:
+    """Add the sums of disjoint blocks (``[X1; X2]^T W [X1; X2] Om`` is a sum), in the order given."""
+    first, *others = parts
+    for part in others:
+        first = SketchSums(first.image + part.image, first.squares + part.squares)
+    return first
+
+
+def power_step(
+    block: Array, test: Array, *, centre: bool = False, row_scale: Array | None = None, keep: bool = False
+) -> tuple[Array | None, SketchSums]:
+    """Return ``Y^T`` (r, n), where it is to be kept, and the `SketchSums` of one block, with W diagonal.
+
+    Parameters
+    ----------
+    block : (n, m) array of any real dtype
+    test : (m, r) float64 array
+        Om.
+    centre : bool
+        Subtract the row means first.
+    row_scale : (n,) array, optional
+        ``sqrt(diag W)``; Y itself is not weighted.
+    """
+    xp = array_namespace(block)
+    (rows, columns), rank = block.shape, test.shape[1]
+    transposed = xp.asarray(xp.matrix_transpose(test), copy=True)
+    samples = xp.empty((rank, rows), dtype=xp.float64) if keep else None
+    image, squares = xp.zeros((rank, columns), dtype=xp.float64), xp.zeros(columns, dtype=xp.float64)
+    for start in range(0, rows, PANEL_ROWS):
+        part = slice(start, min(start + PANEL_ROWS, rows))
+        panel = _Panel(block[part, :], centre)
+        sampled = xp.zeros((rank, part.stop - start), dtype=xp.float64)
+        for window, values in panel.windows():
+            sampled = sampled + xp.matmul(transposed[:, window], xp.matrix_transpose(values))
+        if samples is not None:
+            samples[:, part] = sampled
+        weights = None if row_scale is None else xp.asarray(row_scale[part], dtype=xp.float64) ** 2
+        weighted = sampled if weights is None else sampled * weights[None, :]
+        for window, values in panel.windows():
+            image[:, window] = image[:, window] + xp.matmul(weighted, values)
+            square = values**2 if weights is None else values**2 * weights[:, None]
+            squares[window] = squares[window] + xp.sum(square, axis=0)
+    return samples, SketchSums(image, squares)
+
+
+class _Panel:
+    """A few rows, centred and widened to float64 window by window; a single window is widened once."""
+
+    def __init__(self, rows: Array, centre: bool) -> None:
+        xp = array_namespace(rows)
+        self._rows = rows
+        self._mean = xp.mean(xp.astype(rows, xp.float64, copy=False), axis=1, keepdims=True) if centre else None
+        self._whole = self._window(slice(0, rows.shape[1])) if rows.shape[1] <= WINDOW_COLUMNS else None
+
+    def windows(self) -> Iterator[tuple[slice, Array]]:
+        """(columns, values (rows, columns)), in order."""
+        columns = self._rows.shape[1]
+        if self._whole is not None:
+            yield slice(0, columns), self._whole
+            return
+        for start in range(0, columns, WINDOW_COLUMNS):
+            window = slice(start, min(start + WINDOW_COLUMNS, columns))
+            yield window, self._window(window)
+
+    def _window(self, window: slice) -> Array:
+        xp = array_namespace(self._rows)
+        values = xp.astype(self._rows[:, window], xp.float64, copy=False)
+        return values if self._mean is None else values - self._mean
+
+
+def mass_power_step(
+    block: Array, test: Array, patch: ElementPatch, *, centre: bool = False, keep: bool = False
+) -> tuple[Array | None, SketchSums]:
+    """The same in the inner product of the elements within the block: ``Z = X^T M_b X Om``."""
+    (rows, columns), rank = block.shape, test.shape[1]
+    panel = _Panel(block, centre)
+    samples = np.zeros((rank, rows))
+    for window, values in panel.windows():
+        samples += test[window].T @ values.T
+    weighted = np.ascontiguousarray((patch.matrix @ samples.T).T)
+    image, squares = np.zeros((rank, columns)), np.zeros(columns)
+    for window, values in panel.windows():
+        image[:, window] = weighted @ values
+        squares[window] = np.einsum("ij,ij->j", values, patch.matrix @ values)
+    return samples if keep else None, SketchSums(image, squares)
+
+
+def nystrom_spectrum(test: Floats, image: Floats) -> tuple[Floats, Floats]:
+    """Singular values (k,) and right vectors (m, k) of the snapshots projected on ``range(S Om)``, k <= r.
+
+    ``C ~ Z (Om^T Z)^+ Z^T = V diag(s^2) V^T``, computed as ``(Z + nu Om)(Om^T (Z + nu Om))^-1/2`` with the shift
+    ``nu = sqrt(m) eps |Z|`` taken off again: without it the core is singular where the snapshots are.
+
+    Parameters
+    ----------
+    test : (m, r) float64 array
+        Om, with orthonormal columns.
+    image : (m, r) float64 array
+        ``Z = C Om``.
+    """
+    norm = float(np.linalg.norm(image))
+    shift = math.sqrt(len(test)) * EPS * norm
+    if shift == 0.0:
+        return np.zeros(0), np.zeros((len(test), 0))
+    shifted = image + shift * test
+    core = test.T @ shifted
+    values, rotation = np.linalg.eigh((core + core.T) / 2.0)
+    kept = values > shift / 2.0  # all of them, but for rounding
+    left, root, _ = np.linalg.svd(shifted @ (rotation[:, kept] / np.sqrt(values[kept])), full_matrices=False)
+    squares = root**2 - shift
+    found = squares > 0.0
+    return np.sqrt(squares[found]), left[:, found]
