@@ -4,33 +4,28 @@
 
 Zarr's own pipeline decodes each chunk into fresh memory and copies it from there, between two threads: 1.5 times the processor
 time of the decoding itself. Here a chunk is decoded where it belongs, on the thread that asked, while the next ones are being
-fetched. Whatever is not exactly as expected (another codec, a chunk that was never written, damage) is left to Zarr, which
-reads it or says what is wrong: `read_direct` only ever answers "done" or "not mine".
+fetched (`fetching.py`). Whatever is not exactly as expected (another codec, a chunk that was never written, damage) is left to
+Zarr, which reads it or says what is wrong: `read_direct` only ever answers "done" or "not mine".
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache
-from itertools import islice, product
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nwidth.stores.fetching import NotDirectError, Span, StoredObject, is_steady, open_object, scratch
 
 if TYPE_CHECKING:
     import zarr
 
 Slices = tuple[slice, ...]
 
-# Chunks on their way or waiting to be decoded: enough to hide the disk behind the decoding, within the plan's allowance of
-# eight chunks for reading (`problems/stored.py`).
-AHEAD = 4
 _ABSENT = 2**64 - 1
 _ENTRY_BYTES = 16
 _CHECKSUM_BYTES = 4
@@ -66,10 +61,6 @@ class Part:
     whole: bool
 
 
-class NotDirectError(Exception):
-    """Something is not as expected here; Zarr is to read it."""
-
-
 def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any]) -> bool:
     """Fill `out` with ``array[selection]`` and return True; return False, with `out` undefined, where Zarr must do it.
 
@@ -80,7 +71,7 @@ def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any]) ->
         return False
     touched = list(parts_of(layout, selection))
     # Asked of all objects before the first is read: to find out on the way would be to read those before it twice.
-    if any(_is_volatile(array, position) for position, _ in touched):
+    if not all(is_steady(array.store, _key(array, position)) for position, _ in touched):
         return False
     try:
         for position, parts in touched:
@@ -159,60 +150,33 @@ def _key(array: zarr.Array[Any], position: tuple[int, ...]) -> str:
     return f"{array.path}/{array.metadata.encode_chunk_key(position)}".lstrip("/")
 
 
-def _is_volatile(array: zarr.Array[Any], position: tuple[int, ...]) -> bool:
-    """Whether an append may replace the object, so that its index and its chunks must come from one and the same file."""
-    return bool(getattr(array.store, "is_volatile", lambda _: False)(_key(array, position)))
-
-
 def _read_object(
     array: zarr.Array[Any], layout: ChunkFormat, position: tuple[int, ...], parts: Sequence[Part], out: NDArray[Any]
 ) -> None:
-    """Fetch the chunks of one object in order, `AHEAD` at a time, and decode each into its place."""
-    key, store = _key(array, position), array.store
-    spans = [None] if layout.shard is None else _spans(store, key, layout, parts)
-    queue = [(part, spans[0] if layout.shard is None else spans[part.number]) for part in parts]
-    coming = ((part, _submit(_fetch(store, key, span))) for part, span in queue)
-    waiting = list(islice(coming, AHEAD))
-    while waiting:
-        part, future = waiting.pop(0)
-        fetched = future.result()
-        waiting += islice(coming, 1)
-        _place(fetched, layout, part, out)
+    """Fetch the chunks of one object in order, a few ahead, and decode each into its place."""
+    with open_object(array.store, _key(array, position)) as stored:
+        if layout.shard is None:
+            spans: list[Span] = [None for _ in parts]
+        else:
+            index = _shard_index(stored, layout, parts)
+            spans = [(int(index[part.number, 0]), int(index[part.number, 1])) for part in parts]
+        for part, fetched in zip(parts, stored.chunks(spans), strict=True):
+            _place(fetched, layout, part, out)
 
 
-def _spans(store: Any, key: str, layout: ChunkFormat, parts: Sequence[Part]) -> Any:
+def _shard_index(stored: StoredObject, layout: ChunkFormat, parts: Sequence[Part]) -> NDArray[np.uint64]:
     """Offset and length of every chunk of a shard: (n, 2)."""
     from google_crc32c import value
-    from zarr.abc.store import SuffixByteRequest
 
     count = math.prod(layout.chunks_per_object)
-    raw = _submit(_fetch_request(store, key, SuffixByteRequest(count * _ENTRY_BYTES + _CHECKSUM_BYTES))).result()
-    if raw.nbytes != count * _ENTRY_BYTES + _CHECKSUM_BYTES:
-        raise NotDirectError
+    raw = stored.suffix(count * _ENTRY_BYTES + _CHECKSUM_BYTES)
     index, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
-    if value(index.tobytes()) != int.from_bytes(checksum.tobytes(), "little"):
+    if value(index) != int.from_bytes(checksum, "little"):
         raise NotDirectError
-    spans = np.frombuffer(index, "<u8").reshape(-1, 2)
+    spans: NDArray[np.uint64] = np.frombuffer(index, "<u8").reshape(-1, 2)
     if any(spans[part.number, 1] == _ABSENT for part in parts):
         raise NotDirectError
     return spans
-
-
-async def _fetch(store: Any, key: str, span: Any) -> NDArray[np.uint8]:
-    from zarr.abc.store import RangeByteRequest
-
-    request = None if span is None else RangeByteRequest(int(span[0]), int(span[0] + span[1]))
-    return await _fetch_request(store, key, request)
-
-
-async def _fetch_request(store: Any, key: str, request: Any) -> NDArray[np.uint8]:
-    from zarr.core.buffer import default_buffer_prototype
-
-    found = await store.get(key, default_buffer_prototype(), request)
-    if found is None:
-        raise NotDirectError
-    fetched: NDArray[np.uint8] = np.asarray(found.as_numpy_array()).view(np.uint8)
-    return fetched
 
 
 def _place(fetched: NDArray[np.uint8], layout: ChunkFormat, part: Part, out: NDArray[Any]) -> None:
@@ -222,7 +186,7 @@ def _place(fetched: NDArray[np.uint8], layout: ChunkFormat, part: Part, out: NDA
         return
     nbytes = math.prod(layout.chunk) * out.dtype.itemsize
     if layout.compressed:
-        decoded = _scratch(nbytes)
+        decoded = scratch("decoded", nbytes)
         _decompress(fetched, decoded)
     elif fetched.nbytes != nbytes:
         raise NotDirectError
@@ -245,26 +209,3 @@ def _decompress(fetched: NDArray[np.uint8], target: NDArray[Any]) -> None:
         blosc.decompress(fetched, target)
     except (RuntimeError, ValueError) as error:
         raise NotDirectError from error
-
-
-_held = threading.local()
-
-
-def _scratch(nbytes: int) -> NDArray[np.uint8]:
-    """This thread's own memory for one chunk."""
-    kept: NDArray[np.uint8] | None = getattr(_held, "chunk", None)
-    if kept is None or kept.nbytes != nbytes:
-        _held.chunk = kept = np.empty(nbytes, np.uint8)
-    return kept
-
-
-def _submit(work: Any) -> Future[NDArray[np.uint8]]:
-    return asyncio.run_coroutine_threadsafe(work, _loop())
-
-
-@cache
-def _loop() -> asyncio.AbstractEventLoop:
-    """The event loop of this process's fetches, on a thread of its own."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True, name="nwidth-fetch").start()
-    return loop

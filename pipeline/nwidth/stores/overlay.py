@@ -127,6 +127,14 @@ class Pinned(Base):
         """Whether a later append may replace this chunk."""
         return self._is_volatile(key)
 
+    def local_path(self, key: str) -> Path | None:
+        """The file of a chunk, for readers that do without Zarr; None where chunks are not files."""
+        return self._store.root / key if isinstance(self._store, LocalStore) else None
+
+    def count_bytes(self, count: int) -> None:
+        """Count bytes that were read from such a file."""
+        self._count.add(count)
+
     def _with_store(self, store: Store) -> Pinned:
         return type(self)(store, self._count, self._url, self._documents, self._is_volatile)
 
