@@ -116,8 +116,8 @@ def factor_leaf(panel: Panel, *, source: FieldSource, reduction: Reduction, read
     if not _finite(factor, reduction):
         bad = find_bad_values(source.name, panel, np.asarray(to_host(block)))
         factor = np.zeros_like(factor)
-    interface = _interface_rows(source, panel, block_read.values)
-    return Partial(factor, _tally(block_read, started, read_done), interface, bad)
+    interface = interface_rows(source, panel, block_read.values)
+    return Partial(factor, tally_of(block_read, started, read_done), interface, bad)
 
 
 def lift_leaf(
@@ -141,7 +141,7 @@ def lift_leaf(
     write(panel, *with_mask(block_read.masked, to_host(modes), None if means is None else to_host(means)))
     squares = None if sums.residual_squares is None else to_host(sums.residual_squares)
     host_sums = LiftSums(to_host(sums.overlap), to_host(sums.coefficients), squares)
-    return LiftPartial(host_sums, _tally(block_read, started, read_done), _interface_rows(source, panel, block_read.values))
+    return LiftPartial(host_sums, tally_of(block_read, started, read_done), interface_rows(source, panel, block_read.values))
 
 
 def merge_partials(reduction: Reduction, parts: Sequence[Partial]) -> Partial:
@@ -172,7 +172,7 @@ def close_factor(partial: Partial, *, source: FieldSource, reduction: Reduction)
             own = reduction.leaf(source.interface.product(), rows, source.centre)
             factor = reduction.merge([factor, own])
     # Blocks that are finite each may still have squares whose sum is not.
-    bad = partial.bad if partial.bad or _finite(factor, reduction) else (_overflow(source.name),)
+    bad = partial.bad if partial.bad or _finite(factor, reduction) else (overflow_of(source.name),)
     return Partial(factor, partial.tally, {}, bad)
 
 
@@ -198,10 +198,11 @@ def find_bad_values(name: str, panel: Panel, block: Any) -> tuple[BadValue, ...]
         local = np.unravel_index(int(row), panel.shape)
         place = tuple(int(i) + part.start for i, part in zip(local, panel.selection, strict=True))
         found.append(BadValue(name, int(snapshot), place, float(block[row, snapshot])))
-    return tuple(found) or (_overflow(name),)
+    return tuple(found) or (overflow_of(name),)
 
 
-def _overflow(name: str) -> BadValue:
+def overflow_of(name: str) -> BadValue:
+    """What stands for a field whose values are finite and whose squares are not."""
     return BadValue(name, -1, (), float("inf"))
 
 
@@ -211,14 +212,16 @@ def _finite(factor: Array, reduction: Reduction) -> bool:
         return bool(np.isfinite(np.sum(reduction.column_norms(factor) ** 2)))
 
 
-def _interface_rows(source: FieldSource, panel: Panel, values: Array) -> dict[int, Array]:
+def interface_rows(source: FieldSource, panel: Panel, values: Array) -> dict[int, Array]:
+    """A block's rows that elements straddling panels need, by panel; they travel up the tree."""
     if source.interface is None:
         return {}
     rows = source.interface.pick(panel.index, values)
     return {} if rows is None else {panel.index: rows}
 
 
-def _tally(reading: Reading, started: float, read_done: float) -> Tally:
+def tally_of(reading: Reading, started: float, read_done: float) -> Tally:
+    """The tally of one block whose leaf ends now; times are those of `time.perf_counter`."""
     return Tally(
         bytes_read=reading.bytes_read,
         read_seconds=read_done - started,
