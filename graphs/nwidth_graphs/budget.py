@@ -117,7 +117,7 @@ def peak_bytes(sources: Sequence[FieldSource], reduction: Reduction, *, decode_b
     """Upper bound of the resident size of a worker in either pass."""
     snapshots = sources[0].snapshots
     block = max(
-        source.largest_panel * row_bytes(snapshots, source.itemsize, rank_bound) + _inner_bytes(source) for source in sources
+        source.largest_panel * row_bytes(snapshots, source.itemsize, rank_bound) + inner_bytes(source) for source in sources
     )
     leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound)
     return (
@@ -130,7 +130,7 @@ def interface_bytes(source: FieldSource) -> int:
     return 0 if source.interface is None else 2 * source.interface.n_rows * source.snapshots * FLOAT
 
 
-def _inner_bytes(source: FieldSource) -> int:
+def inner_bytes(source: FieldSource) -> int:
     """What a mass product takes for the largest panel; nothing for the others."""
     if source.mass_entries == 0:
         return 0
