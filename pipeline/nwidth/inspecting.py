@@ -213,6 +213,7 @@ def _basis_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"at worst {words.error(proof['worst_error'], 3)} (snapshot {proof['worst_snapshot']})",
         f"    orthogonality defect {words.number(proof['orthogonality_defect'])}{', repaired' if proof['repaired'] else ''}",
         f"    {trusted} above the floor {words.number(entry['floor'])} of the {entry['route']} route",
+        *(f"    {line}" for line in words.missing(proof)),
     ]
 
 

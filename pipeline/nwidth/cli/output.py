@@ -131,6 +131,8 @@ def _beside(predicted: Any, measured: Any, words: Any) -> str:
 
 def basis_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     """One basis and its certificate, in words."""
+    from nwidth.report.words import missing
+
     certificate = entry["certificate"]
     repaired = f", repaired from {certificate['measured_defect']:.1e}" if certificate["repaired"] else ""
     return [
@@ -142,6 +144,7 @@ def basis_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
                 ("defect", f"{certificate['orthogonality_defect']:.1e} of orthonormality{repaired}"),
                 ("floor", f"{entry['floor']:.2e}: {count(entry['trusted'], 'singular value')} above it ({entry['route']})"),
                 ("rank", entry["truncation"]),
+                *(("missing", line) for line in missing(certificate)),
             ]
         ),
     ]

@@ -4,12 +4,14 @@
     e   = sqrt( sum_j d_j^2 ||s_j - Phi Phi^T W s_j||^2 / sum_j d_j^2 ||s_j||^2 )      Frobenius: what the request's rtol bounds
     defect = max | Phi^T W Phi - I |
 
-with d the snapshot scaling (1 unless asked otherwise) and s_j centred where the basis is.
+with d the snapshot scaling (1 unless asked otherwise) and s_j centred where the basis is. Norms run over the valid unknowns:
+those that are masked (NaN in every snapshot) weigh nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,12 @@ class Certificate:
     """The defect of the modes as written."""
     measured_defect: float
     """The defect before a repair; equal to `orthogonality_defect` where none was needed."""
+    masked_unknowns: Mapping[str, int] = field(default_factory=dict)
+    """Field -> unknowns that are NaN in every snapshot: outside of the domain, and NaN in the modes."""
+    filled_fraction: float | None = None
+    """Share of the valid values that were missing, and filled from the modes; None where ``missing = "gappy"`` found none."""
+    fill_error: float | None = None
+    """Relative error of that filling, measured on observed values that were hidden from it; see `nwidth.stages.gappy`."""
 
     @property
     def repaired(self) -> bool:
@@ -64,4 +72,7 @@ class Certificate:
             "orthogonality_defect": self.orthogonality_defect,
             "measured_defect": self.measured_defect,
             "repaired": self.repaired,
+            "masked_unknowns": dict(self.masked_unknowns),
+            "filled_fraction": self.filled_fraction,
+            "fill_error": self.fill_error,
         }

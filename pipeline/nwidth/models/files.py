@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,8 @@ class ModesWriter:
 
     folder: str
     rank: int
+    chunks: tuple[int, ...] = ()
+    """Of the modes: (modes, *box of a panel)."""
 
     def __call__(self, panel: Panel, modes: NDArray[np.float64], mean: NDArray[np.float64] | None) -> None:
         import zarr
@@ -76,20 +79,58 @@ class ModesWriter:
         if mean is not None:
             group["mean"][panel.selection] = mean.reshape(panel.shape)  # type: ignore[index]
 
+    def proof(self, panel: Panel) -> str:
+        """CRC-32 of what lies on disk of a panel's modes and mean: who saw it once knows later whether they are still there."""
+        places = "/".join(str(part.start // size) for part, size in zip(panel.selection, self.chunks[1:], strict=True))
+        layers = range(-(-self.rank // self.chunks[0]))
+        sums = (_crc(Path(self.folder) / name) for name in (*(f"modes/c/{i}/{places}" for i in layers), f"mean/c/{places}"))
+        return "-".join(sums)
+
+
+def _crc(file: Path) -> str:
+    """CRC-32 of a file, in pieces of a MiB; "0" for one that is not there."""
+    total = 0
+    try:
+        with file.open("rb") as stream:
+            while piece := stream.read(2**20):
+                total = crc32(piece, total)
+    except FileNotFoundError:
+        return "0"
+    return f"{total:08x}"
+
 
 def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centred: bool) -> ModesWriter:
-    """Create the empty arrays of one field's modes (and mean) and return what writes them."""
+    """Create the empty arrays of one field's modes (and mean) and return what writes them.
+
+    Arrays of an interrupted run that fit are left as they are: panels that it wrote need not be written again.
+    """
     import zarr
 
     folder = model / "bases" / basis / field.name
-    group = zarr.open_group(str(folder), mode="w")
-    group.attrs.update({"location": field.location, "components": list(field.components), "units": field.units})
     rows = int(np.prod(field.panel))
     depth = max(1, min(rank, CHUNK_BYTES // (8 * max(rows, 1))))
-    _create(group, "modes", (rank, *field.shape), (depth, *field.panel), ("mode", *field.dims))
+    chunks = tuple(max(1, size) for size in (depth, *field.panel))
+    writer = ModesWriter(str(folder), rank, chunks)
+    if folder.exists() and _fits(folder, (rank, *field.shape), chunks, centred=centred):
+        return writer
+    group = zarr.open_group(str(folder), mode="w")
+    group.attrs.update({"location": field.location, "components": list(field.components), "units": field.units})
+    _create(group, "modes", (rank, *field.shape), chunks, ("mode", *field.dims))
     if centred:
         _create(group, "mean", field.shape, field.panel, field.dims)
-    return ModesWriter(str(folder), rank)
+    return writer
+
+
+def _fits(folder: Path, shape: tuple[int, ...], chunks: tuple[int, ...], *, centred: bool) -> bool:
+    """Whether the arrays of a field were made already, as they are wanted."""
+    import zarr
+
+    try:
+        group: Any = zarr.open_group(str(folder), mode="r")
+        modes = group["modes"]
+        return "location" in group.attrs and (modes.shape, modes.chunks) == (shape, chunks) and ("mean" in group) == centred
+    except (OSError, ValueError, KeyError):  # torn, or half made: it is made anew
+        return False
 
 
 def _create(group: Any, name: str, shape: Sequence[int], chunks: Sequence[int], dims: Sequence[str]) -> Any:
@@ -104,6 +145,7 @@ def _create(group: Any, name: str, shape: Sequence[int], chunks: Sequence[int], 
         # NaN marks what was never written, and a chunk that happens to be constant is still written.
         fill_value=np.nan,
         config={"write_empty_chunks": True},
+        overwrite=True,
     )
 
 
@@ -303,6 +345,10 @@ def read_basis(path: str | Path, name: str) -> Basis:
             field_errors=summary["field_errors"],
             orthogonality_defect=summary["orthogonality_defect"],
             measured_defect=summary["measured_defect"],
+            # Models that were written before there were masks have no word of them.
+            masked_unknowns=summary.get("masked_unknowns", {}),
+            filled_fraction=summary.get("filled_fraction"),
+            fill_error=summary.get("fill_error"),
         ),
         modes_by_field={field: _on_grid(data["modes"], grid).rename(field) for field, data in fields.items()},
         mean_by_field={field: _on_grid(data["mean"], grid).rename(field) for field, data in fields.items() if entry["centred"]},

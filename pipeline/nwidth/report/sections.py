@@ -100,6 +100,24 @@ def certificate(record: RunRecord, basis: Basis) -> Html:
             (f"error of {name}", words.error(value, 3), "relative, of this field by itself")
             for name, value in proof.field_errors.items()
         ]
+    rows += [
+        (
+            f"masked unknowns of {name}",
+            words.count(unknowns, "unknown"),
+            "NaN in every snapshot: outside of the domain, without weight",
+        )
+        for name, unknowns in proof.masked_unknowns.items()
+    ]
+    if proof.filled_fraction:
+        share = f"{100 * proof.filled_fraction:.3g} %"
+        rows += [
+            (
+                "filled values",
+                share,
+                "missing in some snapshots, and filled from the modes; the errors above include the filling",
+            ),
+            ("error of the filling", words.error(proof.fill_error, 3), "relative, measured on observed values hidden from it"),
+        ]
     met = asked is None or proof.frobenius_error <= asked
     verdict = "Certified: measured on every snapshot in the lifting pass" + (
         ", and within what was asked." if asked is not None and met else "."

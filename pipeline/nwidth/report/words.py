@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -132,3 +133,17 @@ def headline(*, rank: int, n_snapshots: int, fields: Any, achieved: float, asked
         f"{count(rank, 'mode')} {verb} {count(n_snapshots, 'snapshot')} of {listing(fields)} to {error(achieved)}{bound}; "
         f"worst single snapshot {error(worst)}{place}"
     )
+
+
+def missing(proof: Mapping[str, Any]) -> list[str]:
+    """What a certificate's summary says of masked unknowns and filled values, one line each; empty for a whole field."""
+    lines = [
+        f"{count(unknowns, 'unknown')} of {name} masked: NaN in every snapshot"
+        for name, unknowns in (proof.get("masked_unknowns") or {}).items()
+    ]
+    if proof.get("filled_fraction"):
+        lines.append(
+            f"{100 * proof['filled_fraction']:.3g} % of the values were missing and filled; "
+            f"relative error of the filling {error(proof.get('fill_error'), 3)}, measured on values hidden from it"
+        )
+    return lines

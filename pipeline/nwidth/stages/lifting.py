@@ -90,8 +90,10 @@ class Lifting:
         ]
         results: dict[str, LiftPartial] = self.passes.run("lift", lift_graph(lifts, self.problem.token, self.device))
         sums = {field: results[lift_root(field)].sums for field in self.problem.sources}
+        masked = {field: results[lift_root(field)].tally.masked_rows for field in self.problem.sources}
         return tuple(
-            self._close_basis(name, cut, sums, scaling, field_norms, norms[name], route) for name, cut in truncations.items()
+            self._close_basis(name, cut, sums, masked, scaling, field_norms, norms[name], route)
+            for name, cut in truncations.items()
         )
 
     def _close_basis(
@@ -99,6 +101,7 @@ class Lifting:
         name: str,
         cut: Truncation,
         sums: Mapping[str, LiftSums],
+        masked: Mapping[str, int],
         scaling: Mapping[str, float],
         field_norms: Mapping[str, Floats],
         norms: Floats,
@@ -122,6 +125,7 @@ class Lifting:
             },
             orthogonality_defect=defect,
             measured_defect=measured,
+            masked_unknowns={field: masked[field] for field in fields if masked[field]},
         )
         return BasisParts(
             name=name,
@@ -166,6 +170,7 @@ class Lifting:
             array=None,
             read=self.sink.repairing(basis, self.problem.shapes[field], transform),
             centre=False,
+            shelf=None,  # a visit of the modes only, and done again from the start when it is cut off
         )
 
 
