@@ -51,7 +51,7 @@ class StackedReader:
             reading = part.read(panel)
             stacked[start : start + part.count] = np.asarray(reading.values).T
             start, nbytes = start + part.count, nbytes + reading.bytes_read
-        return Reading(stacked.T, nbytes)
+        return Reading(stacked.T, nbytes, lent=True)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ModesReader:
     def __call__(self, panel: Panel) -> Reading:
         values = np.asarray(_open(self.folder, "modes")[(slice(None), *panel.selection)], np.float64)
         rows = as_rows(values)
-        return Reading(rows if self.weights is None else rows * self.weights, values.nbytes)
+        return Reading(rows if self.weights is None else rows * self.weights, values.nbytes, lent=True)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class MeansReader:
     def __call__(self, panel: Panel) -> Reading:
         means = [np.asarray(_open(folder, "mean")[panel.selection], np.float64).reshape(-1) for folder in self.folders]
         total = sum(weight * mean for weight, mean in zip(self.weights, means, strict=True))
-        return Reading(np.asarray(total)[:, None], sum(mean.nbytes for mean in means))
+        return Reading(np.asarray(total)[:, None], sum(mean.nbytes for mean in means), lent=True)
 
 
 def modes_of(model: Path, basis: str, name: str, rank: int, weights: Floats | None = None) -> Columns:

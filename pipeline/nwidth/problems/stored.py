@@ -54,7 +54,7 @@ def problem_from_store(
             itemsize=info.dtype.itemsize,
             read=StoreReader(reference, name, ranges),
             centre=request.centre,
-            **_stored_product(store, schema, info, request, cut, scratch / name),
+            **stored_product(store, schema, info, request, cut, scratch / name),
         )
     shapes = {name: _stored_shape(schema.fields[name], cuts[name]) for name in names}
     token = content_token(schema.url, schema.version, request.model_dump_json(), memory.bytes, memory.threads)
@@ -104,7 +104,7 @@ def _stored_shape(info: FieldInfo, cut: Cut) -> FieldShape:
     return FieldShape(info.name, info.dims[1:], info.shape[1:], cut.box, info.location, info.components, info.units)
 
 
-def _stored_product(
+def stored_product(
     store: SnapshotStore, schema: StoreSchema, info: FieldInfo, request: ReduceSection, cut: Cut, scratch: Path
 ) -> dict[str, Any]:
     """The arguments of a `FieldSource` that stand for the inner product."""
