@@ -1,0 +1,208 @@
+"""Nodes of a hierarchical approximate POD that fit one task each: all rows of some snapshots are read once, and stay in memory
+while they are factored, truncated and lifted.
+
+    group (n, b) ──read──> X_a ──> s, V ──truncate──> X_a V_N  written panel by panel       one task, one read
+                                                └──> s_N, V_N, norms, what was discarded
+
+    group (n, b) ──read──> X_g, with the modes panel by panel ──> sums for the certificate  one task, one more read
+
+The modes never travel: they are written by the worker that made them, and their parent reads them panel by panel. Where the
+rows of a group do not fit one task, a node is a factor pass and a lifting pass over its panels (`factor.py`, `lifting.py`), and
+a group is read twice for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nwidth_graphs.kernels.hapod import Spectral, cut_node
+from nwidth_graphs.kernels.lift import LiftSums, merge_lift_sums
+from nwidth_graphs.kernels.panels import Array
+from nwidth_graphs.layout import Panel, whole_panel
+from nwidth_graphs.leaves import MAX_BAD_VALUES, BadValue, Tally, find_bad_values, read_block, tally_of
+from nwidth_graphs.missing import with_mask, without_masked_rows
+from nwidth_graphs.reduction import Reduction
+from nwidth_graphs.source import FieldSource, Reading
+from nwidth_graphs.trees import TaskGraph, Tree, build
+
+Read = Callable[[Panel], Reading]
+Write = Callable[[int, int, Panel, Array], None]
+"""``write(node, rank, panel, scaled modes (rank, rows))``: called in the worker, panel by panel."""
+
+
+@dataclass(frozen=True)
+class NodeInput:
+    """One node of one field: its columns, and its part of the tolerance."""
+
+    node: int
+    source: FieldSource
+    """Its panels cut the whole space into what is lifted and written at a time."""
+    raw_columns: int
+    """Its last columns, which are snapshots; those before them are scaled modes of its children."""
+    energy_below: float
+    """``|S|^2`` of the snapshots below its children."""
+    tolerance: float
+    """``e_a / |S_a|``."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What a node says beside its modes."""
+
+    node: int
+    spectral: Spectral
+    norms: Array
+    """(raw columns,) of the snapshots that entered here."""
+
+
+@dataclass(frozen=True)
+class NodesPartial:
+    """Results of some nodes, and what they cost."""
+
+    nodes: tuple[NodeResult, ...]
+    tally: Tally
+    bad: tuple[tuple[int, BadValue], ...] = ()
+    """(node, bad value), the latter counted in the node's own columns."""
+
+
+@dataclass(frozen=True)
+class GroupInput:
+    """The snapshots of one group, and their coefficients as the tree predicts them."""
+
+    group: int
+    source: FieldSource
+    predicted: Array
+    """(N, b)."""
+
+
+@dataclass(frozen=True)
+class GroupsPartial:
+    """The certificate's sums, group by group, and what they cost."""
+
+    sums: tuple[tuple[int, LiftSums], ...]
+    tally: Tally
+
+
+def nodes_graph(field: str, inputs: Sequence[NodeInput], reduction: Reduction, write: Write, token: str) -> TaskGraph:
+    """One task per node of one level; the root, named by `nodes_root`, is a `NodesPartial`."""
+    shared = {"reduction": reduction, "write": write}
+    return build([Tree("node", field, node_leaf, tuple(inputs), merge_nodes, close, shared)], token)
+
+
+def nodes_root(field: str) -> str:
+    """Name of a level's root."""
+    return f"node-{field}"
+
+
+def groups_graph(field: str, inputs: Sequence[GroupInput], modes: Read, token: str) -> TaskGraph:
+    """One task per group, which measures given modes on it; the root, named by `groups_root`, is a `GroupsPartial`."""
+    return build([Tree("measure", field, group_leaf, tuple(inputs), merge_groups, close, {"modes": modes})], token)
+
+
+def groups_root(field: str) -> str:
+    """Name of the measuring pass's root."""
+    return f"measure-{field}"
+
+
+def node_leaf(given: NodeInput, *, reduction: Reduction, write: Write) -> NodesPartial:
+    """One node: POD of its columns to its tolerance."""
+    started = time.perf_counter()
+    reading = _read_whole(given.source)
+    read_done = time.perf_counter()
+    product = given.source.product(_whole(given.source))
+    with np.errstate(over="ignore", invalid="ignore"):  # seen in the norms, and said in words
+        factor = np.asarray(reduction.leaf(product, reading.values, False))
+        norms = np.asarray(reduction.column_norms(factor))
+        finite = bool(np.isfinite(np.sum(norms**2)))
+    if not finite:
+        found = find_bad_values(given.source.name, _whole(given.source), np.asarray(reading.values))
+        return NodesPartial((), tally_of(reading, started, read_done), tuple((given.node, bad) for bad in found))
+    raw = norms[len(norms) - given.raw_columns :]
+    values, right = reduction.finish(factor)
+    cut = cut_node(values, right, given.energy_below + float(np.sum(raw**2)), given.tolerance)
+    transform = np.ascontiguousarray(cut.right.T)
+    for panel, block, masked in _slabs(given.source, reading):
+        # Whatever the inner product is, X V does not depend on it.
+        write(given.node, len(transform), panel, with_mask(masked, transform @ block.T.astype(np.float64), None)[0])
+    return NodesPartial((NodeResult(given.node, cut, raw),), tally_of(reading, started, read_done))
+
+
+def group_leaf(given: GroupInput, *, modes: Read) -> GroupsPartial:
+    """What given modes (rows, N) make of one group: overlap, coefficients and residual."""
+    started = time.perf_counter()
+    reading = _read_whole(given.source)
+    read_done = time.perf_counter()
+    transform, predicted = beside(given.predicted)
+    parts: list[LiftSums] = []
+    for panel, block, _ in _slabs(given.source, reading):
+        basis = without_masked_rows(modes(panel)).values
+        columns = np.concatenate([block.T, basis.T], axis=0).T
+        _, sums = given.source.product(panel).lift(columns, transform, predicted, centre=False)
+        parts = [merge_lift_sums([*parts, first_columns(sums, block.shape[1])])]
+    return GroupsPartial(((given.group, parts[0]),), tally_of(reading, started, read_done))
+
+
+def beside(predicted: Array) -> tuple[Array, Array]:
+    """(T, Q) with which lifting ``[X | Phi]`` measures given modes Phi: ``T = [0; I]``, ``Q = [predicted | I]``.
+
+    The lift of such a block is Phi itself, its coefficients on the first columns are ``Phi^T W X``, its residual there
+    ``X - Phi predicted``: so that any inner product that can lift can also measure.
+    """
+    rank, columns = predicted.shape
+    return np.concatenate([np.zeros((columns, rank)), np.eye(rank)]), np.concatenate([predicted, np.eye(rank)], axis=1)
+
+
+def first_columns(sums: LiftSums, columns: int) -> LiftSums:
+    """The sums without the columns of the modes themselves."""
+    squares: Array = sums.residual_squares
+    return LiftSums(sums.overlap, sums.coefficients[:, :columns], None if squares is None else squares[:columns])
+
+
+def merge_nodes(parts: Sequence[NodesPartial]) -> NodesPartial:
+    """Collect the results, in the order given."""
+    return NodesPartial(
+        tuple(node for part in parts for node in part.nodes),
+        Tally.merge([part.tally for part in parts]),
+        tuple(bad for part in parts for bad in part.bad)[:MAX_BAD_VALUES],
+    )
+
+
+def merge_groups(parts: Sequence[GroupsPartial]) -> GroupsPartial:
+    """Collect the sums, in the order given."""
+    return GroupsPartial(tuple(sums for part in parts for sums in part.sums), Tally.merge([part.tally for part in parts]))
+
+
+def close(partial: Any, **_: Any) -> Any:
+    """Nothing is left to do at the root."""
+    return partial
+
+
+def _whole(source: FieldSource) -> Panel:
+    return whole_panel([max(panel.selection[axis].stop for panel in source.panels) for axis in range(_dimensions(source))])
+
+
+def _dimensions(source: FieldSource) -> int:
+    return len(source.panels[0].selection)
+
+
+def _read_whole(source: FieldSource) -> Reading:
+    return read_block(source, _whole(source), None)
+
+
+def _slabs(source: FieldSource, reading: Reading) -> Iterator[tuple[Panel, Array, Array | None]]:
+    """(panel, its block (rows, columns), its masked rows) of a reading of the whole space, panel by panel."""
+    shape = _whole(source).shape
+    values = reading.values.T.reshape(-1, *shape)
+    mask = None
+    if reading.masked is not None:
+        mask = np.zeros(int(np.prod(shape)), bool)
+        mask[reading.masked] = True
+        mask = mask.reshape(shape)
+    for panel in source.panels:
+        rows = values[(slice(None), *panel.selection)].reshape(len(values), -1)
+        yield panel, rows.T, None if mask is None else np.flatnonzero(mask[panel.selection])
