@@ -8,8 +8,8 @@ or of another version of the code is never taken for it. Loading gives the bits 
 the leaves is fixed by the plan.
 
 **Grain.** A factor of m x m beside a block of n x m costs m / n of its bytes. Where that is more than `KEPT_SHARE`, one task
-takes `FAN_IN` blocks (or its square, ...), merges them as the tree would, and keeps the merged result: aligned groups of the tree's
-own fan-in, so that the bits do not change. Where groups would be too few to share among workers, nothing is kept.
+takes `FAN_IN` blocks (or its square, ...), merges them as the tree would, and keeps the merged result: aligned groups of the
+tree's own fan-in, so that the bits do not change. Where groups would be too few to share among workers, nothing is kept.
 """
 
 from __future__ import annotations

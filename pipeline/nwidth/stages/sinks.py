@@ -1,7 +1,8 @@
 """Where modes go: into a model on disk, written by the workers, or into an array of this process.
 
 A sink also gives modes back for a repair: `repairing` reads a panel of modes, multiplies it by T (r, r), stores it beside the
-original (so that a task that runs twice does no harm), and hands it to the same reduction that measures any block.
+original (so that a task that runs twice does no harm), and hands it to the same reduction that measures any block. A folder keeps
+the modes as they were lifted until the run is done: a run that is killed in a repair, and resumed, begins again from those.
 """
 
 from __future__ import annotations
@@ -50,14 +51,19 @@ class FolderSink:
     model: Path
 
     def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
-        """Create the arrays."""
+        """Create the arrays, or take up those of an interrupted run, as its lifting pass left them."""
+        folder, lifted = self._field(basis, shape), self._lifted(basis, shape)
+        if lifted.exists():
+            shutil.rmtree(folder / "modes", ignore_errors=True)
+            lifted.rename(folder / "modes")
+        shutil.rmtree(folder / "repaired", ignore_errors=True)
         return create_modes(self.model, basis, shape, rank, centred=centred)
 
     def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
         """Repair into ``repaired``, beside ``modes``."""
         import zarr
 
-        folder = self.model / "bases" / basis / shape.name
+        folder = self._field(basis, shape)
         shutil.rmtree(folder / "repaired", ignore_errors=True)
         group = zarr.open_group(str(folder), mode="r+")
         modes: Any = group["modes"]
@@ -65,10 +71,20 @@ class FolderSink:
         return RepairInFolder(str(folder), transform)
 
     def finish_repair(self, basis: str, shape: FieldShape) -> None:
-        """Swap the folders of the two arrays."""
-        folder = self.model / "bases" / basis / shape.name
-        shutil.rmtree(folder / "modes")
+        """Swap the folders of the two arrays; modes as they were lifted go beside the model."""
+        folder, lifted = self._field(basis, shape), self._lifted(basis, shape)
+        if lifted.exists():
+            shutil.rmtree(folder / "modes")
+        else:
+            lifted.parent.mkdir(parents=True, exist_ok=True)
+            (folder / "modes").rename(lifted)
         (folder / "repaired").rename(folder / "modes")
+
+    def _field(self, basis: str, shape: FieldShape) -> Path:
+        return self.model / "bases" / basis / shape.name
+
+    def _lifted(self, basis: str, shape: FieldShape) -> Path:
+        return self.model.with_name(f".{self.model.name}.lifted") / basis / shape.name
 
     def collect(self, basis: str, shape: FieldShape) -> tuple[Floats, Floats | None]:
         """Read the arrays."""
