@@ -197,20 +197,31 @@ def _render_model(found: Mapping[str, Any]) -> list[str]:
     if store:
         snapshots = f", {words.count(store['snapshots'], 'snapshot')}" if "snapshots" in store else ""
         lines.append(f"  made from {store.get('url')}, version {store.get('version')}{snapshots}")
+    lines += _parent_lines(found["provenance"])
     lines += _mesh_line(found["mesh"])
     for name, entry in found["bases"].items():
         lines += ["", *_basis_lines(name, entry)]
     return lines
 
 
+def _parent_lines(provenance: Mapping[str, Any]) -> list[str]:
+    """The models that a model was made of."""
+    return [
+        f"  {provenance.get('made_by', 'made')} of model {parent['content_key']}: {words.count(parent['snapshots'], 'snapshot')}"
+        + (f" of {parent['store']}, version {parent['version']}" if parent.get("store") else f", {parent['path']}")
+        for parent in provenance.get("parents", [])
+    ]
+
+
 def _basis_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     proof = entry["certificate"]
     products = words.listing(dict.fromkeys(entry["inner_products"].values()))
+    bound = " (an upper bound)" if proof.get("bound") else ""
     trusted = words.count(entry["trusted"], "singular value")
     return [
         f"  basis {name}: {words.count(entry['rank'], 'mode')} of {words.listing(entry['fields'])}, inner product {products}",
         f"    projection error {words.error(proof['frobenius_error'], 3)} over all snapshots, "
-        f"at worst {words.error(proof['worst_error'], 3)} (snapshot {proof['worst_snapshot']})",
+        f"at worst {words.error(proof['worst_error'], 3)} (snapshot {proof['worst_snapshot']}){bound}",
         f"    orthogonality defect {words.number(proof['orthogonality_defect'])}{', repaired' if proof['repaired'] else ''}",
         f"    {trusted} above the floor {words.number(entry['floor'])} of the {entry['route']} route",
         *(f"    {line}" for line in words.missing(proof)),

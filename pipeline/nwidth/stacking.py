@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import Reading, as_rows
+
+if TYPE_CHECKING:
+    from nwidth.models.model import Model
 
 Floats = NDArray[np.float64]
 Reader = Callable[[Panel], Reading]
@@ -29,6 +32,20 @@ class Columns:
 
     read: Reader
     count: int
+
+
+@dataclass(frozen=True)
+class FieldColumns:
+    """The columns of one field, and the models that hold its modes; the first says how it is cut, and has its mesh."""
+
+    basis: str
+    parts: tuple[Columns, ...]
+    models: tuple[Model, ...]
+
+    @property
+    def count(self) -> int:
+        """k."""
+        return sum(part.count for part in self.parts)
 
 
 @dataclass(frozen=True)

@@ -134,12 +134,13 @@ def basis_lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     from nwidth.report.words import missing
 
     certificate = entry["certificate"]
+    measured = "an upper bound" if certificate.get("bound") else "measured"
     repaired = f", repaired from {certificate['measured_defect']:.1e}" if certificate["repaired"] else ""
     return [
         f"basis {name!r}: {count(entry['rank'], 'mode')} of {', '.join(entry['fields'])}",
         *rows(
             [
-                ("error", f"{certificate['frobenius_error']:.3e} relative, all snapshots (measured)"),
+                ("error", f"{certificate['frobenius_error']:.3e} relative, all snapshots ({measured})"),
                 ("worst", f"{certificate['worst_error']:.3e} in snapshot {certificate['worst_snapshot']}"),
                 ("defect", f"{certificate['orthogonality_defect']:.1e} of orthonormality{repaired}"),
                 ("floor", f"{entry['floor']:.2e}: {count(entry['trusted'], 'singular value')} above it ({entry['route']})"),

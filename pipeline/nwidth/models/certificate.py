@@ -45,6 +45,8 @@ class Certificate:
     """Share of the valid values that were missing, and filled from the modes; None where ``missing = "gappy"`` found none."""
     fill_error: float | None = None
     """Relative error of that filling, measured on observed values that were hidden from it; see `nwidth.stages.gappy`."""
+    bound: bool = False
+    """Whether the errors are upper bounds and not measured: of a model made of models, whose snapshots were not read."""
 
     @property
     def repaired(self) -> bool:
@@ -75,4 +77,5 @@ class Certificate:
             "masked_unknowns": dict(self.masked_unknowns),
             "filled_fraction": self.filled_fraction,
             "fill_error": self.fill_error,
+            "bound": self.bound,
         }

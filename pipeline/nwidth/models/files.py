@@ -349,6 +349,7 @@ def read_basis(path: str | Path, name: str) -> Basis:
             masked_unknowns=summary.get("masked_unknowns", {}),
             filled_fraction=summary.get("filled_fraction"),
             fill_error=summary.get("fill_error"),
+            bound=summary.get("bound", False),
         ),
         modes_by_field={field: _on_grid(data["modes"], grid).rename(field) for field, data in fields.items()},
         mean_by_field={field: _on_grid(data["mean"], grid).rename(field) for field, data in fields.items() if entry["centred"]},

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nwidth.models.basis import Basis
-from nwidth.models.certificate import MAX_DEFECT
+from nwidth.models.certificate import MAX_DEFECT, Certificate
 from nwidth.report import figures, words
 from nwidth.report.markup import Html, facts, figure, join, table, tag
 from nwidth.report.record import MODEL, RunRecord, snapshot_table
@@ -72,13 +72,18 @@ def summary(record: RunRecord) -> Html:
     return facts(present, "strip") if present else Html("")
 
 
+def _how(proof: Certificate) -> str:
+    """How the errors of a certificate are known."""
+    return "bounded from above" if proof.bound else "measured"
+
+
 def certificate(record: RunRecord, basis: Basis) -> Html:
     """Every number of the certificate with what it means."""
     proof, asked = basis.certificate, record.rtol
     where = snapshot_table(basis).where(proof.worst_snapshot)
     rows: list[tuple[Any, str, str]] = [
         ("modes", words.number(basis.rank), f"rank of the basis; {basis.truncation or 'the reason was not recorded'}"),
-        ("projection error", words.error(proof.frobenius_error, 3), "relative, measured over all snapshots together (Frobenius)"),
+        ("projection error", words.error(proof.frobenius_error, 3), f"relative, {_how(proof)} over all snapshots together (Frobenius)"),
         ("asked", words.error(asked), "the rtol of the study" if asked is not None else "the study gave no rtol"),
         ("promised by the spectrum", words.error(proof.expected_error, 3), "from the singular values that were left out"),
         ("worst snapshot", words.error(proof.worst_error, 3), f"its relative error; {where}"),
@@ -119,7 +124,7 @@ def certificate(record: RunRecord, basis: Basis) -> Html:
             ("error of the filling", words.error(proof.fill_error, 3), "relative, measured on observed values hidden from it"),
         ]
     met = asked is None or proof.frobenius_error <= asked
-    verdict = "Certified: measured on every snapshot in the lifting pass" + (
+    verdict = f"Certified: {_how(proof)} on every snapshot{'' if proof.bound else ' in the lifting pass'}" + (
         ", and within what was asked." if asked is not None and met else "."
     )
     if not met:
