@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from nwidth_graphs.kernels.panels import PANEL_ROWS
 from nwidth_graphs.reduction import FLOAT, GRAM, Reduction
 from nwidth_graphs.source import FieldSource
-from nwidth_graphs.trees import FAN_IN, tree_tasks
+from nwidth_graphs.trees import FAN_IN, SHARED_TASKS, tree_tasks
 
 MIB = 2**20
 # A worker with distributed, zarr, icechunk, numpy and OpenBLAS imported and its first connection made.
@@ -30,9 +30,9 @@ BLOCKS_OF_A_SMALL_FIELD = 16
 MASS_ROW_BYTES = 3 * 64 * FLOAT + 4096
 # Bytes of one entry of an element mass: itself, its row and column while M is assembled, and its place in the sparse matrix.
 MASS_ENTRY_BYTES = 36
-# What a pass sends to a worker once, not once per block: source and reduction; source, what is lifted, and where to.
-FACTOR_SHARED_TASKS = 2
-LIFT_SHARED_TASKS = 4
+# What a pass sends to a worker once, not once per block: one task for all that leaves share, whatever it is.
+FACTOR_SHARED_TASKS = SHARED_TASKS
+LIFT_SHARED_TASKS = SHARED_TASKS
 
 
 @dataclass(frozen=True)

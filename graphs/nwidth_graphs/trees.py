@@ -1,14 +1,14 @@
 """The only file that knows how Dask tasks are made.
 
-A reduction becomes one task per block and a tree above them:
+A reduction becomes one task per block and a tree above them (`topology.py` has its shape):
 
     leaf-0   leaf-1   ...   leaf-7   leaf-8 ...      {method}-leaf-{field}         reads and reduces one block
        └───────┴──── merge ───┘        └── ...       {method}-merge-l1-{field}     FAN_IN results into one, in a fixed order
                        └───────┬────────┘
                              root                    {method}-root-{field}         closes: what needs all blocks, once
 
-The shape of the tree is a function of the number of blocks alone, never of the schedule: the same plan gives the same bits on
-any number of workers. With a fan-in of 8 there are 1.14 tasks per block.
+The tasks of a pass are made window by window, when an executor asks for the next one: 100 000 blocks are a list of panels, and
+never 100 000 task objects. What windows give, `Gathered` merges above them.
 
 Names are for the dashboard, which groups by the leading words without digits: method and step come first, because a field may
 be called anything. Tasks are `dask.task_spec` values in materialised
@@ -17,13 +17,18 @@ layers and are never fused by Dask, so leaf annotations (a GPU, say) are kept by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
-# 8 keeps a merge small (8 factors at once) and the tree flat: 10 000 blocks are 5 levels and 14 % more tasks.
-FAN_IN = 8
+from nwidth_graphs import topology
+from nwidth_graphs.keeping import kept
+from nwidth_graphs.topology import FAN_IN, Piece, Upward, tree_tasks
+
+__all__ = ["FAN_IN", "Gathered", "SHARED_TASKS", "Key", "TaskGraph", "Tree", "Window", "Work", "build", "tree_tasks"]
+
 Key = Any
 """A Dask key: (name, index)."""
 
@@ -42,7 +47,7 @@ class Tree:
     close: Callable[..., Any]
     """``close(result, **shared)`` at the root."""
     shared: Mapping[str, Any]
-    """Values that every leaf takes; each is one task, sent once to a worker and not once per block."""
+    """Values that every leaf takes; one task holds them, and they are sent once to a worker and not once per block."""
     array: Any = None
     """A Dask array whose blocks, in order, are the leaves' readings; None where leaves read for themselves."""
 
@@ -51,79 +56,210 @@ class Tree:
         """Name of the root."""
         return f"{self.method}-{self.field}"
 
-    def key_name(self, step: str, token: str) -> str:
-        """First part of the keys of one step."""
-        return f"{self.method}-{step}-{self.field}-{token}"
+
+@dataclass(frozen=True)
+class Work:
+    """What all leaves of a tree, and its root, have in common: a task of theirs is a block and a reference to this."""
+
+    leaf: Callable[..., Any]
+    close: Callable[..., Any]
+    shared: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a pass that a scheduler gets at once: its graph, the keys asked for, and what to watch while it runs."""
+
+    graph: Any
+    keys: tuple[Key, ...]
+    """One for each of `pieces`: the top of the piece, closed where it is a whole tree."""
+    pieces: tuple[Piece, ...]
+    leaf_names: tuple[str, ...]
+    """First parts of the leaves' keys."""
+
+    @property
+    def n_leaves(self) -> int:
+        """Blocks of this window."""
+        return sum(piece.n_leaves for piece in self.pieces)
 
 
 @dataclass(frozen=True)
 class TaskGraph:
-    """A graph ready for a scheduler, the keys asked for, and what to watch while it runs."""
+    """The tasks of one pass over all fields, made window by window."""
 
-    graph: Any
-    roots: Mapping[str, Key]
-    leaf_prefixes: tuple[str, ...]
-    n_leaves: int
+    trees: tuple[Tree, ...]
+    token: str
+    annotations: Mapping[str, Any] = field(default_factory=dict)
+    """Of the leaves alone."""
+
+    def windows(self, leaves: int = topology.MIN_WINDOW_LEAVES) -> Iterator[Window]:
+        """The pass in windows of at most `leaves` blocks, a power of `FAN_IN`, each made when it is asked for.
+
+        A tree over a Dask array is never divided: its blocks are fused with the tasks that make them, all in one graph.
+        """
+        undivided = [tree.array is not None for tree in self.trees]
+        if self.n_leaves <= leaves or all(undivided):
+            yield self.whole
+            return
+        for number, pieces in enumerate(topology.windows([len(tree.blocks) for tree in self.trees], undivided, leaves)):
+            yield _window(self, number, pieces)
+
+    @cached_property
+    def whole(self) -> Window:
+        """The pass as one window, for those who want to see it all: tests, and pictures of graphs."""
+        sizes = [len(tree.blocks) for tree in self.trees]
+        (pieces,) = topology.windows(sizes, [True] * len(sizes), sum(sizes))
+        return _window(self, 0, pieces)
 
     @property
+    def graph(self) -> Any:
+        """All tasks at once, as a Dask graph."""
+        return self.whole.graph
+
+    @property
+    def roots(self) -> Mapping[str, Key]:
+        """Root name -> key in `graph`."""
+        return dict(zip((tree.name for tree in self.trees), self.whole.keys, strict=True))
+
+    @property
+    def n_leaves(self) -> int:
+        """Blocks of the pass."""
+        return sum(len(tree.blocks) for tree in self.trees)
+
+    @cached_property
     def n_tasks(self) -> int:
-        """Tasks in the graph, those that make the blocks of a Dask array among them."""
-        return len(self.graph)
+        """Tasks of the pass, those that make the blocks of a Dask array among them; pure arithmetic where there is none."""
+        if any(tree.array is not None for tree in self.trees):
+            return len(self.graph)
+        return sum(tree_tasks(len(tree.blocks)) + SHARED_TASKS for tree in self.trees)
+
+
+SHARED_TASKS = 1
+"""Tasks of a tree beside `tree_tasks`: the one that holds what its leaves share. """
 
 
 def build(trees: Sequence[Tree], token: str, annotations: Mapping[str, Any] | None = None) -> TaskGraph:
-    """Turn trees into one graph; `token` names the content, so that equal work has equal keys and other work never shares one."""
+    """The graph of some trees; no task is made yet, and nothing is read.
+
+    `token` names the content, for people. Keys carry a mark of this very graph, too: a scheduler never takes a task of another
+    client, or of a driver that was killed a second ago and wrote elsewhere, for one of ours.
+    """
+    kept_trees = tuple(kept(tree, token, FAN_IN) for tree in trees)
+    return TaskGraph(kept_trees, f"{token}-{secrets.token_hex(4)}", dict(annotations or {}))
+
+
+class Gathered:
+    """Takes the values of windows, in any order, and gives the values of the roots.
+
+    Whoever executes a graph runs this beside it; results above the windows are merged as they come.
+    """
+
+    def __init__(self, graph: TaskGraph) -> None:
+        self._trees = graph.trees
+        self._upward = [Upward(len(tree.blocks), tree.merge) for tree in graph.trees]
+        self._roots: dict[int, Any] = {}
+
+    @property
+    def held(self) -> int:
+        """Results in memory: roots, and what waits to be merged."""
+        return len(self._roots) + sum(upward.held for upward in self._upward)
+
+    def add(self, window: Window, values: Sequence[Any]) -> None:
+        """Take the values of a window's keys."""
+        for piece, value in zip(window.pieces, values, strict=True):
+            tree, upward = self._trees[piece.tree], self._upward[piece.tree]
+            if piece.whole:
+                self._roots[piece.tree] = value
+                continue
+            upward.add(piece.level, piece.index, value)
+            if upward.top:
+                self._roots[piece.tree] = tree.close(upward.top.pop(), **tree.shared)
+
+    def roots(self) -> dict[str, Any]:
+        """Root name -> value, when all windows have come."""
+        return {tree.name: self._roots[index] for index, tree in enumerate(self._trees)}
+
+
+def _window(graph: TaskGraph, number: int, pieces: tuple[Piece, ...]) -> Window:
     from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
     layers: dict[str, Any] = {}
     dependencies: dict[str, set[str]] = {}
-    roots: dict[str, Key] = {}
-    for tree in trees:
-        names = {step: tree.key_name(step, token) for step in ("shared", "leaf", "merge")}
-        shared, references = _shared_layer(tree, names["shared"])
-        leaves, keys = (
-            _array_leaves(tree, names["leaf"]) if tree.array is not None else _leaf_layer(tree, names["leaf"], references)
-        )
-        layers[names["shared"]] = MaterializedLayer(shared)
-        layers[names["leaf"]] = MaterializedLayer(leaves, annotations=dict(annotations) if annotations else None)
-        merges, roots[tree.name] = _merge_layer(tree, token, keys, references)
-        layers[names["merge"]] = MaterializedLayer(merges)
-        dependencies |= {
-            names["shared"]: set(),
-            names["leaf"]: {names["shared"]},
-            names["merge"]: {names["shared"], names["leaf"]},
+    keys: list[Key] = []
+    for piece in pieces:
+        tree = graph.trees[piece.tree]
+        names = _Names(tree, graph.token, number)
+        leaves, level = _leaf_layer(tree, piece, names) if tree.array is None else _array_leaves(tree, names.leaf)
+        merges, top = _merge_layer(tree, level, names)
+        if piece.whole:
+            merges[names.root] = _closing(names, top)
+        keys.append(names.root if piece.whole else top)
+        layers |= {
+            names.work[0]: MaterializedLayer(_work_layer(tree, names.work)),
+            names.leaf: MaterializedLayer(leaves, annotations=dict(graph.annotations) or None),
+            names.step("merge"): MaterializedLayer(merges),
         }
-    return TaskGraph(
-        graph=HighLevelGraph(layers, dependencies),
-        roots=roots,
-        leaf_prefixes=tuple(tree.key_name("leaf", token) for tree in trees),
-        n_leaves=sum(len(tree.blocks) for tree in trees),
-    )
+        dependencies |= {
+            names.work[0]: set(),
+            names.leaf: {names.work[0]},
+            names.step("merge"): {names.work[0], names.leaf},
+        }
+    leaf_names = tuple(_Names(graph.trees[piece.tree], graph.token, number).leaf for piece in pieces)
+    return Window(HighLevelGraph(layers, dependencies), tuple(keys), pieces, leaf_names)
 
 
-def tree_tasks(n_blocks: int) -> int:
-    """Tasks of a tree over `n_blocks` leaves, without what is shared: leaves, merges and the root. Pure arithmetic, for plans."""
-    tasks, level = n_blocks + 1, n_blocks
-    while level > 1:
-        whole, rest = divmod(level, FAN_IN)
-        tasks += whole + (rest > 1)
-        level = whole + (rest > 0)
-    return tasks
+@dataclass(frozen=True)
+class _Names:
+    """How the tasks of one tree are called in one window."""
+
+    tree: Tree
+    token: str
+    window: int
+
+    def step(self, step: str) -> str:
+        """First part of the keys of one step."""
+        return f"{self.tree.method}-{step}-{self.tree.field}-{self.token}-w{self.window}"
+
+    @property
+    def leaf(self) -> str:
+        return self.step("leaf")
+
+    @property
+    def work(self) -> Key:
+        # The same in all windows: what workers hold of it serves the next window, too.
+        return (f"{self.tree.method}-shared-{self.tree.field}-{self.token}", 0)
+
+    @property
+    def root(self) -> Key:
+        return (self.step("root"), 0)
 
 
-def _shared_layer(tree: Tree, name: str) -> tuple[dict[Key, Any], dict[str, Any]]:
-    from dask.task_spec import DataNode, TaskRef
+def _work_layer(tree: Tree, key: Key) -> dict[Key, Any]:
+    from dask.task_spec import DataNode
 
-    keys: dict[str, Key] = {label: (name, index) for index, label in enumerate(tree.shared)}
-    tasks = {key: DataNode(key, tree.shared[label]) for label, key in keys.items()}
-    return tasks, {label: TaskRef(key) for label, key in keys.items()}
+    return {key: DataNode(key, Work(tree.leaf, tree.close, tree.shared))}
 
 
-def _leaf_layer(tree: Tree, name: str, references: Mapping[str, Any]) -> tuple[dict[Key, Any], list[Key]]:
-    from dask.task_spec import Task
+def _leaf_layer(tree: Tree, piece: Piece, names: _Names) -> tuple[dict[Key, Any], list[Key]]:
+    """One task per block of a piece.
 
-    keys: list[Key] = [(name, index) for index in range(len(tree.blocks))]
-    return {key: Task(key, tree.leaf, block, **references) for key, block in zip(keys, tree.blocks, strict=True)}, keys
+    They are marked as producers of data: the scheduler then hands out one at a time to whoever is free, and never a queue to a
+    slow worker. Unmarked, that would depend on how many values they share and on how many threads the cluster has.
+    """
+    from dask.task_spec import Task, TaskRef
+
+    work = TaskRef(names.work)
+    keys: list[Key] = [(names.leaf, index) for index in range(piece.start, piece.stop)]
+    blocks = (tree.blocks[index] for index in range(piece.start, piece.stop))
+    return {key: Task(key, _run_leaf, block, work, _data_producer=True) for key, block in zip(keys, blocks, strict=True)}, keys
+
+
+def _run_leaf(block: Any, work: Work) -> Any:
+    return work.leaf(block, **work.shared)
+
+
+def _run_close(result: Any, work: Work) -> Any:
+    return work.close(result, **work.shared)
 
 
 def _array_leaves(tree: Tree, name: str) -> tuple[dict[Key, Any], list[Key]]:
@@ -145,7 +281,8 @@ def _leaf_on_block(values: Any, *, leaf: Callable[..., Any], blocks: tuple[Any, 
     return leaf(blocks[int(np.ravel_multi_index(location, counts))], reading=values)
 
 
-def _merge_layer(tree: Tree, token: str, level: list[Key], references: Mapping[str, Any]) -> tuple[dict[Key, Any], Key]:
+def _merge_layer(tree: Tree, level: list[Key], names: _Names) -> tuple[dict[Key, Any], Key]:
+    """The merges above some leaves, up to one result, and its key; `topology.Upward` does the same beyond a window."""
     from dask.task_spec import List, Task, TaskRef
 
     tasks: dict[Key, Any] = {}
@@ -155,10 +292,14 @@ def _merge_layer(tree: Tree, token: str, level: list[Key], references: Mapping[s
         groups = [level[start : start + FAN_IN] for start in range(0, len(level), FAN_IN)]
         level = []
         for index, group in enumerate(groups):
-            key: Key = group[0] if len(group) == 1 else (tree.key_name(f"merge-l{depth}", token), index)
+            key: Key = group[0] if len(group) == 1 else (names.step(f"merge-l{depth}"), index)
             if len(group) > 1:
                 tasks[key] = Task(key, tree.merge, List(*(TaskRef(child) for child in group)))
             level.append(key)
-    root: Key = (tree.key_name("root", token), 0)
-    tasks[root] = Task(root, tree.close, TaskRef(level[0]), **references)
-    return tasks, root
+    return tasks, level[0]
+
+
+def _closing(names: _Names, top: Key) -> Any:
+    from dask.task_spec import Task, TaskRef
+
+    return Task(names.root, _run_close, TaskRef(top), TaskRef(names.work))

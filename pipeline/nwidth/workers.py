@@ -7,7 +7,6 @@ BLAS runs on one thread per worker thread everywhere: two pools on the same core
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nwidth.errors import ConfigError, RunError
+from nwidth.windows import POLL_SECONDS, Flights, watching
 from nwidth.zarr_settings import zarr_settings
 from nwidth_graphs.placement import leaf_annotations
+from nwidth_graphs.topology import MIN_WINDOW_LEAVES, window_leaves
+from nwidth_graphs.trees import Gathered
 
 if TYPE_CHECKING:
     from nwidth_graphs.trees import TaskGraph
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 """``progress(pass name, blocks done, blocks in all)``."""
 
-POLL_SECONDS = 0.25
 CONNECT_SECONDS = 20
 
 
@@ -64,19 +65,20 @@ class ThreadExecutor:
         from dask.callbacks import Callback
         from threadpoolctl import threadpool_limits
 
-        prefixes = graph.leaf_prefixes
-        done = 0
+        gathered, done = Gathered(graph), 0
+        names: set[str] = set()
 
         def posttask(key: Any, *_: object) -> None:
             nonlocal done
-            if progress is not None and str(key[0] if isinstance(key, tuple) else key).startswith(prefixes):
+            if progress is not None and isinstance(key, tuple) and key[0] in names:
                 done += 1
                 progress(name, done, graph.n_leaves)
 
-        keys = list(graph.roots.values())
         with threadpool_limits(1), zarr_settings(), Callback(posttask=posttask):
-            values = dask.threaded.get(graph.graph, keys, num_workers=self.threads)
-        return dict(zip(graph.roots, values, strict=True))
+            for window in graph.windows():
+                names = set(window.leaf_names)
+                gathered.add(window, dask.threaded.get(window.graph, list(window.keys), num_workers=self.threads))
+        return gathered.roots()
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class ClusterExecutor:
     description: str
 
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
-        """Run on the cluster; the driver receives small results only.
+        """Run on the cluster, window by window; the driver receives the small results of windows, and merges them.
 
         Raises
         ------
@@ -98,11 +100,20 @@ class ClusterExecutor:
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
         from distributed.comm.core import CommClosedError
+        from threadpoolctl import threadpool_limits
 
-        futures = self.client.get(graph.graph, list(graph.roots.values()), sync=False)
+        def report(done: int) -> None:
+            if progress is not None:
+                progress(name, min(done, graph.n_leaves), graph.n_leaves)
+
+        flights, gathered = Flights(), Gathered(graph)
         try:
-            with _watching(self.client, graph, name, progress):
-                values = self.client.gather(futures)
+            windows = graph.windows(self._window_leaves(graph))
+            # One BLAS thread: what is merged here has the bits that it would have in a worker.
+            with threadpool_limits(1), watching(self.client, flights, report if progress is not None else None):
+                for window, values in flights.gathered(self.client, windows):
+                    gathered.add(window, values)
+            report(graph.n_leaves)
         except KilledWorker as error:
             raise RunError(
                 f"pass {name!r}: {error.allowed_failures + 1} workers died one after the other on the same block, the last at "
@@ -112,45 +123,18 @@ class ClusterExecutor:
             raise RunError(
                 f"pass {name!r}: the cluster ({self.description}) went away before it was done; start it again, then run again"
             ) from error
-        return dict(zip(graph.roots, values, strict=True))
+        return gathered.roots()
 
+    def _window_leaves(self, graph: TaskGraph) -> int:
+        """Blocks of a window; a pass of one window need not ask how many threads there are."""
+        if graph.n_leaves <= MIN_WINDOW_LEAVES:
+            return MIN_WINDOW_LEAVES
+        from distributed.comm.core import CommClosedError
 
-@contextmanager
-def _watching(client: Any, graph: TaskGraph, name: str, progress: Progress | None) -> Iterator[None]:
-    """Poll the scheduler for finished leaves while the graph runs (results are released at once, so futures tell nothing)."""
-    if progress is None:
-        yield
-        return
-    stop = threading.Event()
-
-    def poll() -> None:
-        while not stop.wait(POLL_SECONDS):
-            try:
-                progress(
-                    name,
-                    min(client.run_on_scheduler(_finished_leaves, prefixes=graph.leaf_prefixes), graph.n_leaves),
-                    graph.n_leaves,
-                )
-            except (OSError, RuntimeError):  # the cluster is going away: the result, or its error, will tell
-                return
-
-    thread = threading.Thread(target=poll, daemon=True, name="nwidth-progress")
-    progress(name, 0, graph.n_leaves)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=10)
-    progress(name, graph.n_leaves, graph.n_leaves)
-
-
-def _finished_leaves(dask_scheduler: Any, prefixes: tuple[str, ...]) -> int:
-    counted = 0
-    for group_name, group in dask_scheduler.task_groups.items():
-        if str(group_name).startswith(prefixes):
-            counted += sum(group.states[state] for state in ("memory", "released", "forgotten"))
-    return counted
+        try:
+            return window_leaves(sum(self.client.nthreads().values()))
+        except OSError as error:
+            raise CommClosedError(str(error)) from error
 
 
 @contextmanager

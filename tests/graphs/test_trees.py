@@ -17,11 +17,9 @@ from nwidth_graphs.factor import factor_graph, factor_root
 from nwidth_graphs.lifting import Lift, lift_graph
 from nwidth_graphs.reduction import GRAM, TSQR, Reduction, reduction_named
 from nwidth_graphs.source import FieldSource
-from nwidth_graphs.trees import FAN_IN, Tree, build, tree_tasks
+from nwidth_graphs.trees import FAN_IN, SHARED_TASKS, Tree, build, tree_tasks
 from tests.graphs.problems import compute, refuse_to_read, row_panels, source_of
 from tests.oracles.pod import matrix_with_spectrum
-
-SHARED = 2  # the source and the reduction
 
 
 def sum_tree(n_blocks: int, method: str = "sum") -> Tree:
@@ -35,7 +33,7 @@ def sum_tree(n_blocks: int, method: str = "sum") -> Tree:
 def test_tasks_are_counted_beforehand(n_blocks: int) -> None:
     """`tree_tasks` is the number of tasks; merges take at most FAN_IN; results arrive in order; 1.2 tasks per block suffice."""
     graph = build([sum_tree(n_blocks)], "0123456789abcdef")
-    assert graph.n_tasks - 1 == tree_tasks(n_blocks)  # one shared value
+    assert graph.n_tasks == len(graph.graph) == tree_tasks(n_blocks) + SHARED_TASKS
     assert compute(graph)["sum-field_2"] == list(range(n_blocks))
     widths = [len(task.dependencies) for key, task in dict(graph.graph).items() if "merge" in key[0]]
     assert max(widths, default=0) <= FAN_IN
@@ -44,11 +42,11 @@ def test_tasks_are_counted_beforehand(n_blocks: int) -> None:
 
 
 def test_names_group_on_the_dashboard() -> None:
-    """Whatever a field is called, the dashboard's groups begin with method and step, and the leaf prefixes find the leaves."""
+    """Whatever a field is called, the dashboard's groups begin with method and step, and the names of the leaves find them."""
     graph = build([sum_tree(70)], "0123456789abcdef")
     keys = list(dict(graph.graph))
     assert {key_split(key) for key in keys} == {"sum-shared", "sum-leaf", "sum-merge", "sum-root"}
-    assert sum(key[0].startswith(graph.leaf_prefixes) for key in keys) == graph.n_leaves == 70
+    assert sum(key[0] in graph.whole.leaf_names for key in keys) == graph.n_leaves == 70
     levels = {key[0].split("-")[2] for key in keys if "merge" in key[0]}
     assert levels == {"l1", "l2", "l3"}  # 70 leaves -> 9 -> 2 -> 1
 
@@ -79,7 +77,7 @@ def test_leaves_are_fused_with_the_reads_of_a_zarr_array(tmp_path: Path) -> None
     array = da.from_zarr(tmp_path / "a.zarr")
     source = FieldSource("u", row_panels([10] * 64), 4, 8, array=array)
     graph = factor_graph([source], GRAM, "aa")
-    assert graph.n_tasks <= tree_tasks(64) + SHARED + 2  # the array itself is one or two more
+    assert graph.n_tasks <= tree_tasks(64) + SHARED_TASKS + 2  # the array itself is one or two more
     values = np.arange(2560.0).reshape(4, 640)
     np.testing.assert_allclose(compute(graph)["gram-u"].factor, values @ values.T, rtol=1e-13)
 

@@ -17,7 +17,7 @@ from tests.contracts.store_examples import small_layouts
 from tests.runs.studies import add_run, snapshots_of, study_of
 
 MIB = 2**20
-SHARED_TASKS = (2, 4)
+SHARED_TASKS = (1, 1)
 """Tasks that carry what all leaves of a field share, in the factor pass and in the lifting pass."""
 
 
