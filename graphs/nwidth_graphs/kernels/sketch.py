@@ -8,7 +8,7 @@
 One visit does all three, where ``S Om`` and ``S^T Q`` would be two reads of the data. The Nystrom approximation
 ``C ~ Z (Om^T Z)^+ Z^T`` then gives singular values and right vectors of the snapshots projected on the range of Y, and
 
-    trace C - trace(Z (Om^T Z)^+ Z^T)  =  || S - Pi_Y S ||^2      exactly: the error of the sample is measured by the read that drew it
+    trace C - trace(Z (Om^T Z)^+ Z^T)  =  || S - Pi_Y S ||^2      exactly: a sample's error is measured as it is drawn
 
 Cost    4 n m r flops, one read
 Floor   Z holds squares: directions below ``3 sqrt(eps) s_1`` are not found (as in a Gram matrix)
@@ -27,7 +27,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.gram import EPS
-from nwidth_graphs.kernels.mass import ElementPatch
+from nwidth_graphs.kernels.mass import COLUMNS, ElementPatch
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array
 
 Floats = NDArray[np.float64]
@@ -127,25 +127,23 @@ def power_step(
 
 
 class _Panel:
-    """A few rows, centred and widened to float64 window by window; a single window is widened once."""
+    """Some rows, centred and widened to float64 by windows of columns; a single window is widened once."""
 
-    def __init__(self, rows: Array, centre: bool) -> None:
+    def __init__(self, rows: Array, centre: bool, columns: int = WINDOW_COLUMNS) -> None:
         xp = array_namespace(rows)
-        self._rows = rows
-        self._mean = xp.mean(xp.astype(rows, xp.float64, copy=False), axis=1, keepdims=True) if centre else None
-        self._whole = self._window(slice(0, rows.shape[1])) if rows.shape[1] <= WINDOW_COLUMNS else None
+        self._rows, self._mean = rows, None
+        snapshots = rows.shape[1]
+        self._windows = [slice(start, min(start + columns, snapshots)) for start in range(0, snapshots, columns)]
+        if centre:
+            self._mean = sum(xp.sum(self._widened(window), axis=1, keepdims=True) for window in self._windows) / snapshots
+        self._whole = self._widened(self._windows[0]) if len(self._windows) == 1 else None
 
     def windows(self) -> Iterator[tuple[slice, Array]]:
         """(columns, values (rows, columns)), in order."""
-        columns = self._rows.shape[1]
-        if self._whole is not None:
-            yield slice(0, columns), self._whole
-            return
-        for start in range(0, columns, WINDOW_COLUMNS):
-            window = slice(start, min(start + WINDOW_COLUMNS, columns))
-            yield window, self._window(window)
+        for window in self._windows:
+            yield window, self._widened(window) if self._whole is None else self._whole
 
-    def _window(self, window: slice) -> Array:
+    def _widened(self, window: slice) -> Array:
         xp = array_namespace(self._rows)
         values = xp.astype(self._rows[:, window], xp.float64, copy=False)
         return values if self._mean is None else values - self._mean
@@ -156,11 +154,11 @@ def mass_power_step(
 ) -> tuple[Array | None, SketchSums]:
     """The same in the inner product of the elements within the block: ``Z = X^T M_b X Om``."""
     (rows, columns), rank = block.shape, test.shape[1]
-    panel = _Panel(block, centre)
+    panel = _Panel(block, centre, COLUMNS)
     samples = np.zeros((rank, rows))
     for window, values in panel.windows():
         samples += test[window].T @ values.T
-    weighted = np.ascontiguousarray((patch.matrix @ samples.T).T)
+    weighted = (patch.matrix @ samples.T).T
     image, squares = np.zeros((rank, columns)), np.zeros(columns)
     for window, values in panel.windows():
         image[:, window] = weighted @ values

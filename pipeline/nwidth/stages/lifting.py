@@ -111,14 +111,14 @@ class Lifting:
         total = merge_lift_sums([scale_lift_sums(sums[field], scaling[field] ** 2) for field in fields])
         squares, exact = projection_errors(total, cut.coefficients, norms)
         measured = orthogonality_defect(total.overlap)
-        coefficients, defect = self._repair(name, exact, total.overlap, scaling) if measured > MAX_DEFECT else (exact, measured)
+        coefficients, defect = self.repair(name, exact, total.overlap, scaling) if measured > MAX_DEFECT else (exact, measured)
         certificate = Certificate(
-            relative_errors=_ratios(np.sqrt(squares), norms),
+            relative_errors=ratios(np.sqrt(squares), norms),
             snapshot_norms=norms,
-            frobenius_error=_frobenius(squares, norms, cut.snapshot_scale),
+            frobenius_error=frobenius(squares, norms, cut.snapshot_scale),
             expected_error=cut.expected_error,
             field_errors={
-                field: _field_error(
+                field: field_error(
                     field_error_square(sums[field], cut.coefficients, exact, field_norms[field]), field_norms[field]
                 )
                 for field in fields
@@ -134,24 +134,18 @@ class Lifting:
             coefficients=coefficients,
             certificate=certificate,
             field_scaling={field: scaling[field] for field in fields},
-            truncation=_describe_truncation(cut, self.request),
+            truncation=describe_truncation(cut, self.request),
         )
 
-    def _repair(self, basis: str, coefficients: Floats, overlap: Floats, scaling: Mapping[str, float]) -> tuple[Floats, float]:
+    def repair(self, basis: str, coefficients: Floats, overlap: Floats, scaling: Mapping[str, float]) -> tuple[Floats, float]:
         """Orthonormalise the modes by Cholesky QR with the measured overlap, and measure again: a visit of the modes only."""
-        fields = self.groups[basis]
         for attempt in range(MAX_REPAIRS):
             try:
                 transform = repair_transform(overlap)
             except np.linalg.LinAlgError:
                 break
-            sources = [self._modes_source(basis, field, transform) for field in fields]
-            graph = factor_graph(sources, GRAM, f"{self.problem.token}-{basis}-repair{attempt}")
-            results: dict[str, Partial] = self.passes.run(f"repair {basis}", graph)
-            overlap = sum(scaling[field] ** 2 * results[factor_root(f"{field}-modes", GRAM)].factor for field in fields)
+            overlap = self.rotate(basis, transform, scaling, f"repair{attempt}")
             coefficients = np.linalg.solve(transform, coefficients)
-            for field in fields:
-                self.sink.finish_repair(basis, self.problem.shapes[field])
             defect = orthogonality_defect(overlap)
             if defect <= MAX_DEFECT:
                 return coefficients, defect
@@ -160,12 +154,23 @@ class Lifting:
             f'ask for a lower rank, for a larger rtol, or for route = "tsqr"'
         )
 
+    def rotate(self, basis: str, transform: Floats, scaling: Mapping[str, float], step: str) -> Floats:
+        """Put ``Phi T``, with T (r, k), in the place of the modes of a basis; their overlap (k, k). A visit of the modes only."""
+        fields = self.groups[basis]
+        sources = [self._modes_source(basis, field, transform) for field in fields]
+        graph = factor_graph(sources, GRAM, f"{self.problem.token}-{basis}-{step}")
+        results: dict[str, Partial] = self.passes.run(f"{step.rstrip('0123456789')} {basis}", graph)
+        for field in fields:
+            self.sink.finish_repair(basis, self.problem.shapes[field])
+        overlap: Floats = sum(scaling[field] ** 2 * results[factor_root(f"{field}-modes", GRAM)].factor for field in fields)
+        return overlap
+
     def _modes_source(self, basis: str, field: str, transform: Floats) -> FieldSource:
         source = self.problem.sources[field]
         return replace(
             source,
             name=f"{field}-modes",
-            snapshots=len(transform),
+            snapshots=transform.shape[1],
             itemsize=8,
             array=None,
             read=self.sink.repairing(basis, self.problem.shapes[field], transform),
@@ -174,20 +179,24 @@ class Lifting:
         )
 
 
-def _ratios(errors: Floats, norms: Floats) -> Floats:
+def ratios(errors: Floats, norms: Floats) -> Floats:
+    """Relative errors; 0 for a snapshot that is zero."""
     return np.divide(errors, norms, out=np.zeros_like(errors), where=norms > 0)
 
 
-def _frobenius(squares: Floats, norms: Floats, scale: Floats) -> float:
+def frobenius(squares: Floats, norms: Floats, scale: Floats) -> float:
+    """Relative error over all snapshots, each scaled by d: ``sqrt(sum d^2 e^2 / sum d^2 |s|^2)``."""
     return float(np.sqrt(np.sum(scale**2 * squares) / np.sum((scale * norms) ** 2)))
 
 
-def _field_error(square: float, norms: Floats) -> float:
+def field_error(square: float, norms: Floats) -> float:
+    """Relative Frobenius error of one field, from its square."""
     total = float(np.sum(norms**2))
     return float(np.sqrt(square / total)) if total > 0 else 0.0
 
 
-def _describe_truncation(cut: Truncation, request: ReduceSection) -> str:
+def describe_truncation(cut: Truncation, request: ReduceSection) -> str:
+    """Why a basis has as many modes as it has, in one clause."""
     asked = f"rtol = {request.rtol:g}" if request.rtol is not None else f"rank = {request.rank}"
     if cut.limited_by == "rtol":
         return f"{cut.rank} modes are the fewest with a relative projection error below {asked}"

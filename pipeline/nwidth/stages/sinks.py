@@ -1,6 +1,6 @@
 """Where modes go: into a model on disk, written by the workers, or into an array of this process.
 
-A sink also gives modes back for a repair: `repairing` reads a panel of modes, multiplies it by T (r, r), stores it beside the
+A sink also gives modes back for a repair: `repairing` reads a panel of modes, multiplies it by T (r, k), stores it beside the
 original (so that a task that runs twice does no harm), and hands it to the same reduction that measures any block. A folder keeps
 the modes as they were lifted until the run is done: a run that is killed in a repair, and resumed, begins again from those.
 """
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.models.files import FieldShape, create_modes
+from nwidth.stages.scratch import FolderScratch, MemoryScratch, ReadScratch, Scratch
 from nwidth_graphs.layout import Panel
-from nwidth_graphs.source import Reading
+from nwidth_graphs.source import Reading, as_rows
 
 Floats = NDArray[np.float64]
 Write = Callable[[Panel, Floats, Floats | None], None]
@@ -41,6 +42,14 @@ class ModesSink(Protocol):
 
     def collect(self, basis: str, shape: FieldShape) -> tuple[Floats, Floats | None]:
         """The modes (N, *space) and the mean (*space), where there is one, in this process's memory."""
+        ...
+
+    def reading(self, basis: str, shape: FieldShape) -> Callable[[Panel], Reading]:
+        """``read(panel)`` of the modes as columns (rows, N), in the workers."""
+        ...
+
+    def scratch(self) -> Scratch:
+        """A place beside the modes for intermediate ones, which the workers see as well."""
         ...
 
 
@@ -67,7 +76,7 @@ class FolderSink:
         shutil.rmtree(folder / "repaired", ignore_errors=True)
         group = zarr.open_group(str(folder), mode="r+")
         modes: Any = group["modes"]
-        group.create_array("repaired", **_like(modes))
+        group.create_array("repaired", **_like(modes, transform.shape[1]))
         return RepairInFolder(str(folder), transform)
 
     def finish_repair(self, basis: str, shape: FieldShape) -> None:
@@ -93,11 +102,20 @@ class FolderSink:
         group: Any = zarr.open_group(str(self.model / "bases" / basis / shape.name), mode="r")
         return np.asarray(group["modes"][...]), np.asarray(group["mean"][...]) if "mean" in group else None
 
+    def reading(self, basis: str, shape: FieldShape) -> Callable[[Panel], Reading]:
+        """Read the array."""
+        return ReadScratch(str(self._field(basis, shape) / "modes"))
 
-def _like(array: Any) -> dict[str, Any]:
+    def scratch(self) -> Scratch:
+        """A folder beside the model."""
+        return FolderScratch(str(self.model.with_name(f".{self.model.name}.scratch")))
+
+
+def _like(array: Any, modes: int) -> dict[str, Any]:
+    """The arguments that create an array like another one, but for the number of modes."""
     return {
-        "shape": array.shape,
-        "chunks": array.chunks,
+        "shape": (modes, *array.shape[1:]),
+        "chunks": (min(modes, array.chunks[0]), *array.chunks[1:]),
         "dtype": array.dtype,
         "dimension_names": array.metadata.dimension_names,
         "compressors": array.compressors,
@@ -150,7 +168,7 @@ class MemorySink:
     def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
         """Repair into a second array."""
         old = self.modes[shape.name]
-        new = self._repaired[shape.name] = np.full_like(old, np.nan)
+        new = self._repaired[shape.name] = np.full((transform.shape[1], *old.shape[1:]), np.nan)
 
         def read(panel: Panel) -> Reading:
             selection = (slice(None), *panel.selection)
@@ -167,3 +185,12 @@ class MemorySink:
     def collect(self, basis: str, shape: FieldShape) -> tuple[Floats, Floats | None]:
         """The arrays themselves."""
         return self.modes[shape.name], self.means.get(shape.name)
+
+    def reading(self, basis: str, shape: FieldShape) -> Callable[[Panel], Reading]:
+        """Views of the array."""
+        modes = self.modes[shape.name]
+        return lambda panel: Reading(as_rows(modes[(slice(None), *panel.selection)]))
+
+    def scratch(self) -> Scratch:
+        """Arrays of this process."""
+        return MemoryScratch()
