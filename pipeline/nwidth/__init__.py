@@ -15,8 +15,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Basis": "nwidth.models.basis",
     "Certificate": "nwidth.models.certificate",
+    "drop": "nwidth.updating",
     "ingest": "nwidth.stages.ingest",
     "load_study": "nwidth.config",
+    "merge": "nwidth.updating",
     "open_model": "nwidth.models.model",
     "open_snapshots": "nwidth.stores",
     "open_store": "nwidth.stores",
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from nwidth.config import load_study as load_study
     from nwidth.models.basis import Basis as Basis
     from nwidth.models.certificate import Certificate as Certificate
+    from nwidth.updating import drop as drop
+    from nwidth.updating import merge as merge
 
 
 def __getattr__(name: str) -> Any:
