@@ -24,7 +24,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from nwidth.errors import ConfigError
 
@@ -79,7 +79,15 @@ class StudySection(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the folder of results")]
     store: Annotated[str, Field(min_length=1, description="path or URL of the snapshot store")]
     output: Annotated[str, Field(description="folder under which `<name>/` is written")] = "runs"
+    keep: Annotated[
+        Literal["auto", "always", "never"], Field(description="partials for a run that resumes; auto: of passes of 1 GiB or more")
+    ] = "auto"
     store_options: Annotated[StoreOptionsSection, Field(description="how the store is reached")] = StoreOptionsSection()
+
+
+# A sketch holds squares, which carry 1e-16 of their sum for each of some hundred directions: a hundredth of what 1e-6 asks for.
+SKETCH_MIN_RTOL = 1e-6
+RouteName = Literal["auto", "gram", "tsqr", "hapod", "wide", "sketch", "nystrom"]
 
 
 class ReduceSection(Section):
@@ -90,7 +98,12 @@ class ReduceSection(Section):
     basis: Annotated[Literal["joint", "each"], Field(description="one basis over all fields, or one for each")] = "each"
     rtol: Annotated[float | None, Field(gt=0, lt=1, description="relative projection error, Frobenius over all snapshots")] = None
     rank: Annotated[int | None, Field(ge=1, description="largest number of modes")] = None
-    route: Annotated[Literal["auto", "gram", "tsqr"], Field(description="how the small factor is computed")] = "auto"
+    route: Annotated[RouteName, Field(description="how the basis is computed")] = "auto"
+    tree: Annotated[Literal["distributed", "incremental"], Field(description="route hapod: a tree, or a chain")] = "distributed"
+    omega: Annotated[float, Field(gt=0, lt=1, description="route hapod: share of the tolerance that its root may use")] = 0.75
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="routes sketch, nystrom: seed of the random numbers")] = 0
+    oversampling: Annotated[int, Field(ge=0, description="routes sketch, nystrom: samples beyond the rank")] = 10
+    power_iterations: Annotated[int, Field(ge=0, le=8, description="route sketch: reads that sharpen the sample")] = 0
     centre: Annotated[bool, Field(description="remove the mean over the snapshots")] = False
     snapshot_scaling: Annotated[Literal["none", "unit"], Field(description="unit: every snapshot weighs the same")] = "none"
     inner_product: Annotated[
@@ -101,6 +114,16 @@ class ReduceSection(Section):
         Field(description="scaling of the fields in a joint basis; or a table by field"),
     ] = "unit"
     beyond_floor: Annotated[bool, Field(description="keep modes below the trustworthy floor, too")] = False
+
+    @field_validator("route", mode="after")
+    @classmethod
+    def _known_to_the_sketch(cls, route: str, info: ValidationInfo) -> str:
+        rtol, rank = info.data.get("rtol"), info.data.get("rank")
+        if route == "nystrom" and rank is None:
+            raise ValueError("it reads the data once, so the number of modes must be known before; give rank")
+        if route in ("sketch", "nystrom") and rtol is not None and rtol < SKETCH_MIN_RTOL:
+            raise ValueError(f'it measures errors down to {SKETCH_MIN_RTOL:g}, and rtol = {rtol:g} is asked for; use "tsqr"')
+        return route
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,9 @@
-"""The POD stage: factor pass, truncation, lifting pass with its certificate.
+"""The POD stage: whichever way the plan chose; by default factor pass, truncation, lifting pass with its certificate.
+
+    route   gram, tsqr       here                 two reads, a factor of all snapshots
+            wide             `wide.py`            two reads, a factor of all unknowns
+            hapod            `hapod.py`           two or three reads, factors of groups of snapshots
+            sketch, nystrom  `sketch.py`          one or more reads, samples of the range
 
     sources ──pass 1──> factors ──truncate──> T, Q ──pass 2──> modes (in the sink) + certificate
                  ^                    │ floor bites, route auto: once more by TSQR
@@ -21,7 +26,7 @@ from nwidth.stages.lifting import Lifting
 from nwidth.stages.problem import Floats, Passes, PodResult, Problem, basis_groups
 from nwidth.stages.refusals import describe_bad, describe_zero
 from nwidth.stages.route import Route, choose_route, fallback_reason
-from nwidth.stages.sinks import ModesSink
+from nwidth.stages.sinks import ModesSink, NodeSink
 from nwidth.workers import Executor, Progress
 from nwidth_graphs.factor import factor_graph, factor_root
 from nwidth_graphs.leaves import Partial
@@ -37,7 +42,9 @@ def reduce_problem(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> PodResult:
-    """Reduce all fields of a problem; two reads of the data, one more where the Gram floor bites.
+    """Reduce all fields of a problem by the route that was asked for, or that its plan chose.
+
+    By ``gram`` two reads of the data, one more where its floor bites.
 
     Raises
     ------
@@ -48,7 +55,19 @@ def reduce_problem(
     """
     # The small problems, too: on m x m matrices a second BLAS thread spins more than it computes.
     with threadpool_limits(1):
-        return _reduce(_Run(problem, request, Passes(executor, progress), sink, device), request)
+        passes = Passes(executor, progress)
+        route = problem.route if request.route == "auto" else request.route
+        if route == "wide":
+            from nwidth.stages.wide import reduce_wide
+
+            return reduce_wide(problem, request, passes, sink)
+        if route == "hapod":
+            from nwidth.stages.hapod import reduce_hapod
+
+            if not isinstance(sink, NodeSink):
+                raise TypeError(f"a {type(sink).__name__} has no room for the nodes of a tree")
+            return reduce_hapod(problem, request, passes, sink, device)
+        return _reduce(_Run(problem, request, passes, sink, device), request)
 
 
 def _reduce(run: _Run, request: ReduceSection) -> PodResult:

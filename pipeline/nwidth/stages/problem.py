@@ -18,6 +18,7 @@ from nwidth.models.basis import Spectrum
 from nwidth.models.certificate import Certificate
 from nwidth.models.files import FieldShape
 from nwidth.workers import Executor, Progress
+from nwidth_graphs.layout import Group
 from nwidth_graphs.leaves import Tally
 from nwidth_graphs.source import FieldSource
 
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
     from nwidth_graphs.trees import TaskGraph
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How snapshots are cut, for the routes that never hold all of them."""
+
+    groups: tuple[Group, ...]
+    whole: bool
+    """Whether all rows of a group fit one task."""
+    columns: int
+    """Most columns of a node that the plan made room for."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,11 @@ class Problem:
     """Content key of the inputs; part of every task key."""
     snapshot_label: Callable[[int], str]
     """Names a snapshot for people: ``"simulation run-3, t = 0.25 s"``."""
+    route: str = "auto"
+    """The route that the plan chose, for which panels and groups are cut; ``auto`` where nothing was compared."""
+    reason: str = ""
+    """Why that one."""
+    grouping: Grouping | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,11 @@ class PassMeasure:
     peak_bytes: int
     read_seconds: float
     compute_seconds: float
+    blocks: int = 0
+    blocks_reused: int = 0
+    """Blocks among them that an interrupted run had done."""
+    blocks_unkept: int = 0
+    """Blocks whose partials found no room."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,7 @@ class PodResult:
 
     bases: tuple[BasisParts, ...]
     factors: Mapping[str, Floats]
+    """(m, m) by field, or (n, n) by basis on the route ``wide``; none where the route has no such factor."""
     route: str
     reason: str
     passes: tuple[PassMeasure, ...]
@@ -105,6 +128,9 @@ class Passes:
                 peak_bytes=tally.peak_process_bytes,
                 read_seconds=tally.read_seconds,
                 compute_seconds=tally.compute_seconds,
+                blocks=tally.blocks,
+                blocks_reused=tally.blocks_reused,
+                blocks_unkept=tally.blocks_unkept,
             )
         )
         return results

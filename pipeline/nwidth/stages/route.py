@@ -12,6 +12,10 @@ from nwidth_graphs.reduction import GRAM, TSQR, Reduction, reduction_named
 GRAM_MIN_RTOL = 1e-7
 
 
+REDUCTIONS = ("gram", "tsqr")
+"""Routes that are a reduction of blocks with all snapshots; the other routes have passes of their own."""
+
+
 @dataclass(frozen=True)
 class Route:
     """A reduction, the reason for it, and what may replace it."""
@@ -23,8 +27,8 @@ class Route:
 
 
 def choose_route(request: ReduceSection) -> Route:
-    """Pick by the tolerance asked for; a rank alone is tried by Gram first, and its measured floor decides."""
-    if request.route != "auto":
+    """Pick the reduction by the tolerance asked for; a rank alone is tried by Gram first, and its measured floor decides."""
+    if request.route in REDUCTIONS:
         return Route(reduction_named(request.route), f'route = "{request.route}" was asked for')
     if request.rtol is not None and request.rtol < GRAM_MIN_RTOL:
         return Route(TSQR, f"rtol = {request.rtol:g} is below {GRAM_MIN_RTOL:g}, where a Gram matrix sees rounding only")

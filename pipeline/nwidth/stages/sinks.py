@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,11 @@ class ModesSink(Protocol):
     def collect(self, basis: str, shape: FieldShape) -> tuple[Floats, Floats | None]:
         """The modes (N, *space) and the mean (*space), where there is one, in this process's memory."""
         ...
+
+
+@runtime_checkable
+class NodeSink(ModesSink, Protocol):
+    """A sink whose modes are read again in the same run, and which has room for those of the nodes of a tree."""
 
     def reading(self, basis: str, shape: FieldShape) -> Callable[[Panel], Reading]:
         """``read(panel)`` of the modes as columns (rows, N), in the workers."""
