@@ -201,24 +201,24 @@ def test_a_closed_folder_is_refused(tmp_path: Path) -> None:
     try:
         with (
             pytest.raises(StoreError, match=r"cannot write results to .*: Permission denied; set study\.output"),
-            RunFolder(tmp_path / "runs" / "s").attempt(),
+            RunFolder(tmp_path / "runs" / "s").held(),
         ):
-            pytest.fail("there must be no attempt in a closed folder")
+            pytest.fail("nobody can hold a closed folder")
     finally:
         os.seteuid(user)
 
 
-def test_an_attempt_is_removed_whatever_happens(tmp_path: Path) -> None:
-    """An exception inside an attempt removes its folder and frees the lock."""
+def test_an_attempt_without_partials_is_removed_whatever_happens(tmp_path: Path) -> None:
+    """An exception inside an attempt that has kept nothing removes its folder and frees the lock."""
     folder = RunFolder(tmp_path / "s")
 
     def fail() -> None:
-        with folder.attempt() as attempt:
+        with folder.held(), folder.attempt("0123") as attempt:
             (attempt / "model.zarr").mkdir()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert left_in(tmp_path / "s") == {".lock"}
-    with folder.attempt():
+    with folder.held():
         pass

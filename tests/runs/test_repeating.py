@@ -91,7 +91,8 @@ def test_a_damaged_record_only_costs_a_run(tmp_path: Path, store: Path, schedule
 def test_two_runs_at_once_are_refused(tmp_path: Path, store: Path, scheduler: str) -> None:
     """While one run is at work in a folder, a second is refused and harms nothing."""
     study = study_of(tmp_path, store, scheduler)
-    with RunFolder(study.run_folder).attempt() as attempt:
+    folder = RunFolder(study.run_folder)
+    with folder.held(), folder.attempt("0123") as attempt:
         with pytest.raises(RunError, match=r"another run is at work in .*; wait for it, or give the study another name"):
             run(study)
         assert attempt.is_dir()

@@ -6,6 +6,7 @@ import errno
 import os
 import platform
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,8 +19,9 @@ from nwidth import __version__
 from nwidth.config import Study
 from nwidth.errors import RunError
 from nwidth.models import files
-from nwidth.runs.folder import MODEL, REPORT, RunFolder
+from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
 from nwidth.runs.plan import Plan, prepare
+from nwidth.runs.resume import Guarded, kept_passes, on_shelf
 from nwidth.stages.pod import reduce_problem
 from nwidth.stages.problem import PodResult, Problem
 from nwidth.stages.sinks import FolderSink
@@ -73,10 +75,12 @@ def run(
     force: bool = False,
     progress: Progress | None = None,
     on_plan: Callable[[Plan], None] | None = None,
+    on_resume: Callable[[Mapping[str, tuple[int, int]]], None] | None = None,
 ) -> RunResult:
     """Run a study, publish its model and write its report.
 
-    The same study on the same version of the store is recognised and not run again, unless `force` is set.
+    The same study on the same version of the store is recognised and not run again, unless `force` is set. One that was cut off
+    goes on where it was: `on_resume` is told, pass by pass, how many blocks are there, and of how many.
 
     Raises
     ------
@@ -87,70 +91,102 @@ def run(
     """
     folder = RunFolder(study.run_folder)
     store = open_store(study.store_url, options=study.store_options)
-    with _room_on_disk(study), folder.attempt() as attempt:
-        made, problem, ranges = prepare(study, store, attempt / "patches")
-        last = folder.record()
-        if last is not None and last["provenance"]["content_key"] == problem.token and not force:
-            folder.note("nothing to do", key=problem.token)
-            return _result("nothing to do", study, last, folder)
-        if on_plan is not None:
-            on_plan(made)
-        folder.note("started", key=problem.token, store=made.store, version=made.store_version)
-        try:
-            record = _execute(study, store, made, problem, ranges, attempt, progress)
-        except Exception as error:
-            folder.note("failed", key=problem.token, error=f"{type(error).__name__}: {error}")
-            raise
-        folder.publish(attempt, record)
-        folder.note("finished", key=problem.token, seconds=record["measured"]["seconds"])
-    if study.report.enabled:
-        from nwidth.report import write_report
+    with _room_on_disk(study), folder.held() as scratch:
+        planned = store.reference()
+        made, problem, ranges = prepare(study, store, scratch / "patches")
+        record, status = folder.record(), "nothing to do"
+        if record is not None and record["provenance"]["content_key"] == problem.token and not force:
+            folder.sweep()
+            folder.note(status, key=problem.token)
+        else:
+            if on_plan is not None:
+                on_plan(made)
+            work = _Work(study, store, planned, made, problem, ranges, folder)
+            record, status = work.done(progress, on_resume), "done"
+        # A run that was killed after it had published is done, but for its report.
+        if study.report.enabled and folder.report_is_stale():
+            from nwidth.report import write_report
 
-        write_report(folder.path, n_modes=study.report.modes)
-    return _result("done", study, record, folder)
+            write_report(folder.path, n_modes=study.report.modes)
+    return _result(status, study, record, folder)
 
 
-def _execute(
-    study: Study,
-    store: SnapshotStore,
-    made: Plan,
-    problem: Problem,
-    ranges: tuple[tuple[int, int], ...],
-    attempt: Path,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
-    model = attempt / MODEL
-    with _executor(study) as executor:
-        result = reduce_problem(problem, study.reduce, executor, FolderSink(model), study.workers.device, progress)
-        workers = executor.description
-    provenance = {
-        "nwidth": __version__,
-        "python": platform.python_version(),
-        **{name: _version(name) for name in ("numpy", "scipy", "dask", "distributed", "zarr", "xarray", "icechunk")},
-        "host_cores": len(os.sched_getaffinity(0)),
-        "platform": platform.platform(),
-        "workers": workers,
-        "started": started,
-        "content_key": problem.token,
-    }
-    bases = _write_model(model, study, store, made, result, ranges, provenance)
-    passes = [asdict(measure) for measure in result.passes]
-    measured = {
-        "passes": passes,
+@dataclass(frozen=True)
+class _Work:
+    """One run at work in its folder."""
+
+    study: Study
+    store: SnapshotStore
+    planned: Any
+    """The store's reference when the run was planned."""
+    made: Plan
+    problem: Problem
+    ranges: tuple[tuple[int, int], ...]
+    folder: RunFolder
+
+    def done(
+        self, progress: Progress | None, on_resume: Callable[[Mapping[str, tuple[int, int]]], None] | None
+    ) -> dict[str, Any]:
+        """Do it, publish it, and return its record."""
+        key, note = self.problem.token, self.folder.note
+        with self.folder.attempt(key) as attempt:
+            note("started", key=key, store=self.made.store, version=self.made.store_version)
+            problem, shelf = on_shelf(self.study, self.problem, attempt / PARTIALS)
+            there = kept_passes(shelf, problem)
+            if there:
+                note("resumed", key=key, blocks={name: blocks for name, (blocks, _) in there.items()})
+            if there and on_resume is not None:
+                on_resume(there)
+            try:
+                record = self._execute(problem, attempt, progress)
+            except Exception as error:
+                note("failed", key=key, error=f"{type(error).__name__}: {error}")
+                raise
+            if record["measured"]["blocks_unkept"]:
+                note("not kept", key=key, blocks=record["measured"]["blocks_unkept"])
+            self.folder.publish(attempt, record)
+            note("finished", key=key, seconds=record["measured"]["seconds"])
+        return record
+
+    def _execute(self, problem: Problem, attempt: Path, progress: Progress | None) -> dict[str, Any]:
+        study, store, model = self.study, self.store, attempt / MODEL
+        started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
+        with _executor(study) as executor:
+            guarded = Guarded(executor, store, self.planned)
+            result = reduce_problem(problem, study.reduce, guarded, FolderSink(model), study.workers.device, progress)
+            workers = executor.description
+        provenance = {
+            "nwidth": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("numpy", "scipy", "dask", "distributed", "zarr", "xarray", "icechunk")},
+            "host_cores": len(os.sched_getaffinity(0)),
+            "platform": platform.platform(),
+            "workers": workers,
+            "started": started,
+            "content_key": problem.token,
+            "run": uuid.uuid4().hex,
+        }
+        bases = _write_model(model, study, store, self.made, result, self.ranges, provenance)
+        return {
+            "study": study.study.name,
+            "configuration": study.model_dump(mode="json"),
+            "store": _store_summary(store),
+            "plan": self.made.as_dict(),
+            "measured": {**_measured(result), "seconds": time.perf_counter() - clock},
+            "bases": bases,
+            "provenance": {**provenance, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+        }
+
+
+def _measured(result: PodResult) -> dict[str, Any]:
+    """What the passes of this very run cost; blocks that an interrupted run had done cost it no reading."""
+    return {
+        "passes": [asdict(measure) for measure in result.passes],
         "bytes_read": sum(measure.bytes_read for measure in result.passes),
+        "blocks_reused": sum(measure.blocks_reused for measure in result.passes),
+        "blocks_unkept": sum(measure.blocks_unkept for measure in result.passes),
         "tasks": sum(measure.tasks for measure in result.passes),
         "peak_bytes_per_worker": max(measure.peak_bytes for measure in result.passes),
-        "seconds": time.perf_counter() - clock,
-    }
-    return {
-        "study": study.study.name,
-        "configuration": study.model_dump(mode="json"),
-        "store": _store_summary(store),
-        "plan": made.as_dict(),
-        "measured": measured,
-        "bases": bases,
-        "provenance": {**provenance, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
     }
 
 

@@ -1,0 +1,112 @@
+"""What makes a run resumable: partials on a shelf of its attempt, and the store still being the one that it began with.
+
+problem ──on_shelf──> problem whose passes keep their partials        decided by the plan, from shapes and the study alone
+executor ──Guarded──> executor that asks after every pass whether the store changed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from nwidth.errors import StoreError
+from nwidth.shelf import FolderShelf
+from nwidth.stages.problem import Problem
+from nwidth.workers import Executor, Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nwidth.config import Study
+    from nwidth.stores.protocol import SnapshotStore
+    from nwidth_graphs.source import FieldSource
+    from nwidth_graphs.trees import TaskGraph
+
+# Some seconds of one worker's time: less is sooner read again than looked after.
+KEEP_FROM_BYTES = 2**30
+
+
+def keeps(study: Study, sources: Mapping[str, FieldSource]) -> bool:
+    """Whether the passes of a study keep their partials: always, never, or where they read a GiB or more. Pure."""
+    if study.study.keep != "auto":
+        return study.study.keep == "always"
+    return sum(source.rows * source.snapshots * source.itemsize for source in sources.values()) >= KEEP_FROM_BYTES
+
+
+def on_shelf(study: Study, problem: Problem, folder: Path) -> tuple[Problem, FolderShelf | None]:
+    """The problem with its partials kept in `folder`; as it is, and None, where keeping does not pay."""
+    if not keeps(study, problem.sources):
+        return problem, None
+    shelf = FolderShelf(str(folder), always=study.study.keep == "always")
+    sources = {name: replace(source, shelf=shelf) for name, source in problem.sources.items()}
+    return replace(problem, sources=sources), shelf
+
+
+def kept_passes(shelf: FolderShelf | None, problem: Problem) -> dict[str, tuple[int, int]]:
+    """Pass and field, as in ``"gram of T"`` -> blocks whose partials lie on the shelf, and blocks in all."""
+    found: dict[str, tuple[int, int]] = {}
+    for folder, blocks in (shelf.kept_blocks() if shelf is not None else {}).items():
+        name = folder.rpartition("-")[0]
+        field = next((field for field in problem.sources if name.endswith(f"-{field}")), "")
+        label = f"{name.removesuffix(f'-{field}')} of {field}" if field else name
+        found[label] = (blocks, len(problem.sources[field].panels) if field else blocks)
+    return found
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """An executor that refuses to go on from one pass to the next when the store is no longer the one that was planned."""
+
+    inner: Executor
+    store: SnapshotStore
+    planned: Any
+    """The store's reference when the run was planned."""
+
+    @property
+    def description(self) -> str:
+        """Who computes, for the provenance."""
+        return self.inner.description
+
+    @property
+    def n_workers(self) -> int:
+        """Worker processes."""
+        return self.inner.n_workers
+
+    def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
+        """Run the graph, then look at the store.
+
+        Raises
+        ------
+        StoreError
+            The store was removed, made anew or taken back to an earlier commit.
+        """
+        result = self.inner.run(graph, name, progress)
+        check_unchanged(self.store, self.planned, name)
+        return result
+
+
+def check_unchanged(store: SnapshotStore, planned: Any, name: str) -> None:
+    """Refuse a store whose pinned version is not what it was.
+
+    An Icechunk snapshot never changes, and a plain Zarr store that has grown still holds the commit that was pinned: both go on
+    serving a run. A plain Zarr store that was made anew, or put back from an older copy, does not.
+
+    Raises
+    ------
+    StoreError
+        Names both versions.
+    """
+    if store.kind == "icechunk":
+        return
+    now: Any = store.reference()
+    if now.store_id == planned.store_id and _commit(now) >= _commit(planned) and now.n_snapshots >= planned.n_snapshots:
+        return
+    raise StoreError(
+        f"the store {store.url} was changed under the run: pass {name!r} began with version {planned.version}, and it is "
+        f"{now.version} now; nothing was published, run again to reduce what is there now"
+    )
+
+
+def _commit(reference: Any) -> int:
+    return int(str(reference.version).rpartition("-")[2])
