@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,9 @@ def ingest(
     simulation: Annotated[str | None, typer.Option(help="Name of the run, for a single input.")] = None,
     field: Annotated[list[str] | None, typer.Option(help="Field to store; repeat for several. All by default.")] = None,
     on_duplicate: Annotated[str, typer.Option(help="skip or refuse a run that is in the store already.")] = "skip",
+    missing: Annotated[
+        str, typer.Option(help="refuse or keep NaN that are not at the same places in every snapshot.")
+    ] = "refuse",
     by_reference: Annotated[bool, typer.Option(help="Refer to NetCDF-4 or HDF5 files without copying them.")] = False,
     option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE passed to the reader.")] = None,
     json: Json = False,
@@ -67,6 +71,7 @@ def ingest(
             simulation=simulation,
             fields=field,
             on_duplicate=on_duplicate,
+            missing=missing,
             by_reference=by_reference,
             options=option or [],
             report=report,
@@ -105,7 +110,8 @@ def run(
     from nwidth.runs import run as run_study
 
     with reporting(quiet=json) as report:
-        result = run_study(load_study(study), force=force, progress=report, on_plan=None if json else _say_plan)
+        told: dict[str, Any] = {} if json else {"on_plan": _say_plan, "on_resume": _say_resumed}
+        result = run_study(load_study(study), force=force, progress=report, **told)
     if json:
         emit_json(result.as_dict())
         return
@@ -114,6 +120,8 @@ def run(
     for name, entry in result.bases.items():
         say("", *basis_lines(name, entry))
     say("", *measured_lines(result.plan, result.measured))
+    if result.status == "done" and result.measured.get("blocks_unkept"):
+        say(f"no room to keep the partials of {count(result.measured['blocks_unkept'], 'block')}: a kill would have cost them")
     say("", f"model   {result.model}")
     if result.report:
         say(f"report  {result.report}")
@@ -121,6 +129,10 @@ def run(
 
 def _say_plan(made: Any) -> None:
     say(*plan_lines(made.as_dict()), "")
+
+
+def _say_resumed(there: Mapping[str, tuple[int, int]]) -> None:
+    say(*(f"resumes: {done} of {count(total, 'block')} of pass {name} are there" for name, (done, total) in there.items()), "")
 
 
 @app.command()

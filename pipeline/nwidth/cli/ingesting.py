@@ -20,6 +20,7 @@ def ingest_command(
     simulation: str | None,
     fields: Sequence[str] | None,
     on_duplicate: str,
+    missing: str,
     by_reference: bool,
     options: Sequence[str],
     report: Callable[[str, int, int], None],
@@ -27,6 +28,7 @@ def ingest_command(
     """Ingest, or refer; returns what was done, for people and for JSON."""
     one_of("--kind", kind, (None, "icechunk", "zarr"))
     one_of("--on-duplicate", on_duplicate, ("skip", "refuse"))
+    one_of("--missing", missing, ("refuse", "keep"))
     if by_reference:
         given = [("--parameters", parameters), ("--simulation", simulation), ("--reader", reader), ("--kind", kind)]
         useless = next((option for option, value in given if value is not None), None)
@@ -46,6 +48,7 @@ def ingest_command(
         on_duplicate=on_duplicate,  # type: ignore[arg-type]
         progress=lambda at: report(at.simulation, at.snapshot, at.n_snapshots),
         options=reader_options(options),
+        missing=missing,  # type: ignore[arg-type]
     )
     return asdict(result)
 

@@ -61,6 +61,17 @@ class NetcdfReader:
             dataset.close()
 
 
+def missing_values(path: Path, fields: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Field -> the numbers that stand for NaN in the file (CF's `_FillValue` and `missing_value`); none where NaN itself does."""
+    with _open(path) as dataset:
+        return {name: _numbers_for_nan(dataset[name].encoding) for name in fields}
+
+
+def _numbers_for_nan(encoding: dict[Hashable, Any]) -> tuple[float, ...]:
+    given = [np.ravel(np.asarray(encoding[key], float)) for key in ("_FillValue", "missing_value") if key in encoding]
+    return tuple(sorted({float(number) for number in np.concatenate(given) if not np.isnan(number)})) if given else ()
+
+
 def _open(path: Path) -> xr.Dataset:
     import xarray as xr
 

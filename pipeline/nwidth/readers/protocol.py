@@ -66,6 +66,7 @@ class Run:
     `coordinates` holds the 1-D coordinates of grid dimensions (``lat``, ``lon``, ...).
     `parameters` holds arrays of one value per snapshot, for files in which every snapshot is a design point of its own.
     `weights` holds inner-product weights that the reader knows (name -> array over space dims), such as ``cos_latitude``.
+    `gaps` says that values may be NaN in some snapshots and not in others; ingestion sets it where it was asked to keep them.
     """
 
     fields: Mapping[str, FieldSpec]
@@ -78,6 +79,7 @@ class Run:
     weights: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     time_units: str = "s"
     attributes: Mapping[str, str] = field(default_factory=dict)
+    gaps: bool = False
 
 
 @runtime_checkable

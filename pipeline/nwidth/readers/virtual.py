@@ -9,13 +9,13 @@ whole chunks (save in the last file); a compression that Zarr has no codec for i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nwidth.errors import FieldError, FormatError
-from nwidth.readers.netcdf import NetcdfReader
+from nwidth.readers.netcdf import NetcdfReader, missing_values
 from nwidth.readers.protocol import Run
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Referenced:
     run: Run
     dataset: xr.Dataset
     snapshot_dim: str
+    missing: Mapping[str, tuple[float, ...]]
+    """Field -> the numbers that stand for NaN in its bytes."""
 
 
 def open_references(
@@ -75,7 +77,7 @@ def _open(path: Path, fields: Sequence[str] | None, snapshot_dim: str | None) ->
     dims = {str(dim) for name in run.fields for dim in dataset[name].dims} - {
         dim for spec in run.fields.values() for dim in spec.dims
     }
-    return Referenced(path, run, dataset, dims.pop())
+    return Referenced(path, run, dataset, dims.pop(), missing_values(path, tuple(run.fields)))
 
 
 def _check_plain(path: Path, name: str, variable: xr.DataArray) -> None:
@@ -103,6 +105,8 @@ def _check_alike(first: Referenced, other: Referenced) -> None:
             raise FieldError(
                 f"{other.path} stores {name} in other chunks or with another codec than {first.path}; ingest it by copying"
             )
+        if first.missing[name] != other.missing[name]:
+            raise FieldError(f"{other.path} marks missing values of {name} otherwise than {first.path}; ingest it by copying")
 
 
 def _check_whole_chunks(found: list[Referenced]) -> None:

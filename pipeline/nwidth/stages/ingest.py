@@ -1,6 +1,6 @@
 """Solver files -> snapshot store, one commit per run.
 
-    input path ──find_reader──> Run ──batches, each checked for NaN and infinity──> store.append ──commit
+    input path ──find_reader──> Run ──batches, each checked for gaps and infinity──> store.append ──commit
          │                                                                             │
          └─ name, parameters, content key: all settled before anything is written ─────┘
 
@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from nwidth.readers.protocol import FieldSpec, Reader, Run
 from nwidth.stages.calendar import in_time_units_of
 from nwidth.stages.identity import files_of, source_key
 from nwidth.stages.parameters import ParameterTable, read_parameters
+from nwidth.stores.gaps import FieldMask
 from nwidth.stores.protocol import FieldInfo, SnapshotStore, StoreKind
 
 # What one batch of snapshots may hold. The store's writer gathers batches until a shard is full, so that they may be small:
@@ -34,6 +36,7 @@ from nwidth.stores.protocol import FieldInfo, SnapshotStore, StoreKind
 BATCH_BYTES = 16 << 20
 
 OnDuplicate = Literal["skip", "refuse"]
+Missing = Literal["refuse", "keep"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def ingest(
     progress: Callable[[IngestProgress], None] | None = None,
     options: Mapping[str, Any] | None = None,
     store_options: Mapping[str, Any] | None = None,
+    missing: Missing = "refuse",
 ) -> IngestReport:
     """Append the runs in `files` to the snapshot store `into`, which is made where it does not exist.
 
@@ -116,14 +120,17 @@ def ingest(
         Further arguments of the reader, such as ``{"snapshot_dim": "run"}``.
     store_options
         Settings of the store, such as ``{"codec": "lz4", "expected_snapshots": 400}``, see `nwidth.stores.StoreOptions`.
+    missing
+        ``"refuse"`` NaN that are not at the same places in every snapshot (those are a mask), or ``"keep"`` them as gaps, which
+        only a reduction with ``missing = "gappy"`` takes. Infinities are never stored, nor is a snapshot that is NaN throughout.
 
     Raises
     ------
     ConfigError
         Contradictory arguments, or parameters without a row for a run. Nothing has been written.
     FormatError, MeshError, FieldError
-        A file is unreadable or does not fit the store, or holds NaN or infinity (named by field, time and place). Runs before it
-        have been added, and the text says which.
+        A file is unreadable or does not fit the store, or holds infinity, or NaN that are no mask (named by field, time and
+        place). Runs before it have been added, and the text says which.
     DuplicateRunError
         With ``on_duplicate="refuse"``. Nothing has been written.
     """
@@ -141,7 +148,7 @@ def ingest(
     n_snapshots = field_bytes = 0
     for number, (planned, key) in enumerate(new, start=1):
         try:
-            run = in_time_units_of(store, _open(planned, fields, options or {}))
+            run = replace(in_time_units_of(store, _open(planned, fields, options or {})), gaps=missing == "keep")
             n_snapshots += len(run.times)
             field_bytes += _append(store, planned, run, key, _announce(progress, planned, number, len(new), len(run.times)))
             _store_inner_products(store, run)
@@ -352,7 +359,7 @@ def _append(store: SnapshotStore, planned: PlannedRun, run: Run, key: str, tell:
         files=tuple(str(file) for file in planned.files),
         reader=planned.reader.name,
     ) as writer:
-        for first, batch in batches(run, snapshots_per_batch(run), planned.path):
+        for first, batch in batches(run, snapshots_per_batch(run), planned.path, store):
             writer.write(first, batch)
             written += sum(values.nbytes for values in batch.values())
             tell(first + len(next(iter(batch.values()))))
@@ -365,22 +372,26 @@ def snapshots_per_batch(run: Run) -> int:
     return min(len(run.times), max(1, BATCH_BYTES // max(1, snapshot_bytes)))
 
 
-def batches(run: Run, size: int, path: Path) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+def batches(run: Run, size: int, path: Path, store: SnapshotStore | None = None) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
     """Gather snapshots into batches of `size`, each value checked: (number of the first, field -> (k, *shape)).
+
+    A mask is compared with that of the snapshots in `store`, where it is given and has some.
 
     Raises
     ------
     FieldError
-        A snapshot has the wrong fields or shapes, or a value is NaN or infinite.
+        A snapshot has the wrong fields or shapes, or a value is infinite, or NaN where the field has no mask.
     FormatError
         The reader gives more or fewer snapshots than it announced.
     """
     buffers: dict[str, NDArray[Any]] = {}
+    masks = {name: FieldMask(run.gaps, partial(_stored_mask, store, name)) for name in run.fields}
     count = 0
     for snapshot in run.snapshots():
         if count == len(run.times):
             raise FormatError(f"{path} gives more snapshots than its {len(run.times)} times; mend the reader or the file")
         _check_snapshot(run, snapshot, count, path)
+        _check_values(run, snapshot, masks, count, path)
         if not buffers:
             buffers = {name: np.empty((size, *spec.shape), spec.dtype) for name, spec in run.fields.items()}
         for name, buffer in buffers.items():
@@ -408,14 +419,35 @@ def _check_snapshot(run: Run, snapshot: Mapping[str, NDArray[Any]], number: int,
             raise FieldError(
                 f"{path}: field {name} has shape {values.shape} in snapshot {number}, expected {spec.shape}; write one mesh"
             )
-        finite = np.isfinite(values)
-        if not finite.all():
-            place = tuple(int(k) for k in np.unravel_index(int(np.argmin(finite)), values.shape))
-            raise FieldError(
-                f"{path}: field {name} is {values[place]} at {_place(spec, place)} of snapshot {number} "
-                f"(time {run.times[number]:g}), and {int((~finite).sum())} of its {values.size} values are not finite; "
-                "mend the run, or leave the field out with fields=..."
-            )
+
+
+def _check_values(
+    run: Run, snapshot: Mapping[str, NDArray[Any]], masks: Mapping[str, FieldMask], number: int, path: Path
+) -> None:
+    for name, spec in run.fields.items():
+        found = masks[name].refused(snapshot[name][None])
+        if found is None:
+            continue
+        values = snapshot[name]
+        remedy = "mend the run"
+        if found.masked:
+            what = "where snapshots before it are nan"
+        else:
+            what = f"and {int((~np.isfinite(values)).sum())} of its {values.size} values are not finite"
+        if not np.isinf(found.value):
+            remedy = 'a mask is NaN at the same places in every snapshot: mend the run, keep its gaps with missing="keep"'
+        raise FieldError(
+            f"{path}: field {name} is {found.value} at {_place(spec, found.place)} of snapshot {number} "
+            f"(time {run.times[number]:g}), {what}; {remedy}, or leave the field out with fields=..."
+        )
+
+
+def _stored_mask(store: SnapshotStore | None, name: str) -> NDArray[np.bool_] | None:
+    """Where the first snapshot of a store is NaN; None where there is none."""
+    if store is None or name not in store.schema().fields or store.schema().n_snapshots == 0:
+        return None
+    first: NDArray[np.bool_] = np.isnan(store.reference().read_block(f"fields/{name}", (slice(0, 1),))[0])
+    return first
 
 
 def _place(spec: FieldSpec, place: tuple[int, ...]) -> str:

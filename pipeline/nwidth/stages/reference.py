@@ -2,8 +2,9 @@
 
     headers ──open_references──> manifests ──one commit──> Icechunk store ──open(references=folder)──> the files' own bytes
 
-Every value is read once, to see that all are finite: what is not copied cannot be filtered afterwards. The store has to be opened
-with ``options={"references": folder}``, for a store from a stranger could name any file of this machine.
+Every value is read once, to see that all are finite or masked: what is not copied cannot be filtered afterwards. A fill value of
+the files (`_FillValue`, `missing_value`) becomes the attribute `missing_value` of the field, and is read as NaN. The store has to
+be opened with ``options={"references": folder}``, for a store from a stranger could name any file of this machine.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def reference_netcdf(
     ConfigError
         There are no files, two have one stem, or they have no folder in common.
     FormatError, FieldError
-        A file is truncated or holds NaN or infinity, or the files cannot be read by reference together; the text says which.
+        A file is truncated, holds infinity or NaN that are no mask, or the files cannot be read by reference together; the text
+        says which.
     StoreError
         Something is at `into` already.
     """
@@ -129,7 +131,8 @@ def _commit(found: list[Referenced], runs: list[Run], into: str, folder: Path) -
     whole = concatenated(found)
     whole.vz.to_icechunk(session.store, group="fields", mode="a", last_updated_at=datetime.now(UTC))
     for name in first.fields:
-        root[f"fields/{name}"].attrs.put(attributes[name])
+        missing = {"missing_value": list(found[0].missing[name])} if found[0].missing[name] else {}
+        root[f"fields/{name}"].attrs.put(attributes[name] | missing)
     start = 0
     for one, run in zip(found, runs, strict=True):
         append_coordinates(root, run, one.path.stem, {})

@@ -90,7 +90,7 @@ def describe(store: SnapshotStore) -> dict[str, Any]:
 
 
 def check(store: SnapshotStore, full: bool = False) -> CheckReport:
-    """Whether all chunks of all committed snapshots are there; `full` also decodes them and looks for NaN and infinity."""
+    """Whether all chunks of all committed snapshots are there; `full` also decodes them and looks for infinite values."""
     from nwidth.stores.inspection import check_store
 
     return check_store(store, full)

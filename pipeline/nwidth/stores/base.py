@@ -149,7 +149,7 @@ class BaseStore(ABC):
                 self._admit(root, run, columns, catalog)
                 start = catalog.n_snapshots
                 arrays = lengthen_fields(root, tuple(run.fields), count)
-            writer = BufferedRunWriter(arrays, start, self._guard(transaction, count))
+            writer = BufferedRunWriter(arrays, start, self._guard(transaction, count, run.gaps))
             yield writer  # outside of our error handling: what fails in the caller's block is the caller's
             with self._failures():
                 writer.finish()
@@ -162,8 +162,8 @@ class BaseStore(ABC):
     def _failures(self) -> AbstractContextManager[None]:
         return store_failures(self.url, "append to")
 
-    def _guard(self, transaction: Transaction, count: int) -> WriterSettings:
-        return WriterSettings(count, self.options.memory_budget, transaction.heartbeat, self._failures)
+    def _guard(self, transaction: Transaction, count: int, gaps: bool) -> WriterSettings:
+        return WriterSettings(count, self.options.memory_budget, transaction.heartbeat, self._failures, gaps)
 
     def _admit(self, root: zarr.Group, run: Run, parameters: Parameters, catalog: Catalog) -> None:
         """Refuse a run that does not fit; create the arrays where it is the first."""

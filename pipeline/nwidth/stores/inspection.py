@@ -13,6 +13,7 @@ from nwidth.stores.catalog import parameter_type
 from nwidth.stores.columns import nodes, read_column
 from nwidth.stores.failures import store_failures
 from nwidth.stores.reference import Reference, chunks_of
+from nwidth.stores.schema import ROLE_KEY
 
 if TYPE_CHECKING:
     import zarr
@@ -87,7 +88,7 @@ def _range(root: zarr.Group, name: str) -> dict[str, Any]:
 
 
 def check_store(store: SnapshotStore, full: bool = False) -> CheckReport:
-    """Look for missing chunks, and with `full` for damaged ones and for values that are not finite; see `nwidth.stores.check`."""
+    """Look for missing chunks, and with `full` for damaged ones and values that none should hold; see `nwidth.stores.check`."""
     reference = cast("Reference", store.reference())
     with store_failures(store.url, "read"):
         root = reference.open()
@@ -124,8 +125,9 @@ def _damaged(reference: Reference, array: zarr.Array[Any], path: str) -> list[st
         except StoreError as error:
             problems.append(str(error))
             continue
-        if values.dtype.kind in "fc" and not np.isfinite(values).all():
-            problems.append(
-                f"chunk c/{'/'.join(map(str, chunk))} of array {path} holds NaN or infinite values; ingest the run again"
-            )
+        # NaN in a field is a mask or a gap, which only a reduction, with all snapshots of a place at hand, can judge.
+        is_field = array.attrs.get(ROLE_KEY) == "field"
+        if values.dtype.kind in "fc" and (np.isinf(values) if is_field else ~np.isfinite(values)).any():
+            what = "infinite values" if is_field else "NaN or infinite values"
+            problems.append(f"chunk c/{'/'.join(map(str, chunk))} of array {path} holds {what}; ingest the run again")
     return problems

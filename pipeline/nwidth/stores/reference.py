@@ -89,9 +89,10 @@ class Reference:
             )
         slices = tuple(slice(start, stop) for start, stop in bounds)
         try:
-            return _read(array, slices, out)
+            values = _read(array, slices, out)
         except Exception as error:
-            return _second_try(array, path, self.url, slices, out, error)
+            values = _second_try(array, path, self.url, slices, out, error)
+        return _with_nan(array, values)
 
     def _opened(self) -> Opened:
         key = (os.getpid(), self)
@@ -228,6 +229,14 @@ def _read(array: zarr.Array[Any], slices: Slices, out: NDArray[Any] | None) -> N
     # The prototype's own buffer class: the abstract NDBuffer is accepted too, and silently leaves `out` as it was.
     array.get_basic_selection(slices, out=default_buffer_prototype().nd_buffer.from_ndarray_like(cast("Any", out)))
     return out
+
+
+def _with_nan(array: zarr.Array[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """NaN where a store by reference has the fill value of its files; other stores hold NaN itself."""
+    for number in cast("tuple[float, ...]", array.attrs.get("missing_value", ())):
+        # In the array's own type: 1e20 as a float32 is another number than as a float64.
+        values[values == values.dtype.type(number)] = np.nan
+    return values
 
 
 def _second_try(

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.errors import FieldError
+from nwidth.stores.gaps import FieldMask
 
 if TYPE_CHECKING:
     import zarr
@@ -92,12 +93,14 @@ class WriterSettings:
     budget     bytes that may be held, all fields together
     heartbeat  called after each batch: keeps a lease on the store alive
     failures   a context that puts failures of the store into words
+    gaps       NaN may come and go from snapshot to snapshot
     """
 
     count: int
     budget: int
     heartbeat: Callable[[], None] = lambda: None
     failures: Callable[[], AbstractContextManager[None]] = nullcontext
+    gaps: bool = False
 
 
 class BufferedRunWriter:
@@ -110,6 +113,7 @@ class BufferedRunWriter:
             name: FieldBuffer(name, array, start, buffer_rows(array, shares[name])) for name, array in arrays.items()
         }
         self._dtypes = {name: array.dtype for name, array in arrays.items()}
+        self._masks = {name: FieldMask(settings.gaps) for name in arrays}
         self._written = np.zeros(settings.count, bool)
         self._settings = settings
 
@@ -119,7 +123,8 @@ class BufferedRunWriter:
         Raises
         ------
         nwidth.errors.FieldError
-            A field is missing or unknown, has another shape or type, holds NaN or infinite values, or comes twice.
+            A field is missing or unknown, has another shape or type, comes twice, or holds infinite values, or NaN that are not
+            at the same places in every snapshot.
         nwidth.errors.StoreError
             No room, no permission, or the store cannot be reached.
         """
@@ -168,9 +173,8 @@ class BufferedRunWriter:
             raise FieldError(
                 f"field {name!r} has type {field.dtype}, and {self._dtypes[name]} would lose digits; convert it first"
             )
-        finite = np.isfinite(field)
-        if not finite.all():
-            place = tuple(int(index) for index in np.unravel_index(int(np.argmin(finite)), field.shape))
-            raise FieldError(
-                f"field {name!r} is {field[place]} at snapshot {first + place[0]}, place {place[1:]}; drop it or mend it"
-            )
+        found = self._masks[name].refused(field)
+        if found is not None:
+            other = ", where snapshots before it are nan" if found.masked else ""
+            where = f"snapshot {first + found.snapshot}, place {found.place}{other}"
+            raise FieldError(f"field {name!r} is {found.value} at {where}; drop it or mend it")
