@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from nwidth_graphs.leaves import Tally
+from nwidth_graphs.leaves import Tally, peak_process_bytes
 from nwidth_graphs.reduction import FLOAT, Reduction
 from nwidth_graphs.source import FieldSource
 
@@ -214,7 +214,13 @@ def _proof(bundle: Bundle, shared: Mapping[str, Any]) -> str:
 
 def _reused(tally: Tally, blocks: int) -> Tally:
     return replace(
-        tally, bytes_read=0, read_seconds=0.0, compute_seconds=0.0, peak_process_bytes=0, blocks_reused=blocks, blocks_unkept=0
+        tally,
+        bytes_read=0,
+        read_seconds=0.0,
+        compute_seconds=0.0,
+        peak_process_bytes=peak_process_bytes(),
+        blocks_reused=blocks,
+        blocks_unkept=0,
     )
 
 
