@@ -24,7 +24,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from nwidth.errors import ConfigError
 
@@ -114,6 +123,7 @@ class ReduceSection(Section):
         Field(description="scaling of the fields in a joint basis; or a table by field"),
     ] = "unit"
     beyond_floor: Annotated[bool, Field(description="keep modes below the trustworthy floor, too")] = False
+    update: Annotated[Literal["full", "exact", "fast"], Field(description="what a run does with a store that only grew")] = "full"
 
     @field_validator("route", mode="after")
     @classmethod
