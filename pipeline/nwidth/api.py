@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nwidth.config import ReduceSection, first_problem, parse_bytes
+from nwidth.config import ReduceSection, RouteName, first_problem, parse_bytes
 from nwidth.errors import ConfigError
 from nwidth.models.basis import Basis
 from nwidth.problems import COMPONENT, Memory, inner_product_of, problem_from_arrays
@@ -38,7 +38,10 @@ def pod(
     centre: bool = False,
     snapshot_scaling: Literal["none", "unit"] = "none",
     field_scaling: Literal["unit", "none"] | Mapping[str, float] = "unit",
-    route: Literal["auto", "gram", "tsqr"] = "auto",
+    route: RouteName = "auto",
+    seed: int = 0,
+    oversampling: int = 10,
+    power_iterations: int = 0,
     beyond_floor: bool = False,
     snapshot_dim: str = "snapshot",
     mesh: Mesh | None = None,
@@ -68,7 +71,10 @@ def pod(
     field_scaling
         Scaling of the fields of a Dataset: ``"unit"`` gives every field the same Frobenius norm.
     route
-        ``"gram"`` (fastest, floor at 4.5e-8 s_1), ``"tsqr"`` (no such floor), or ``"auto"``.
+        ``"gram"`` (fastest, floor at 4.5e-8 s_1), ``"tsqr"`` (no such floor), ``"sketch"`` (a few modes of very many snapshots),
+        ``"nystrom"`` (the same from one read), or ``"auto"``.
+    seed, oversampling, power_iterations
+        Of the random routes: samples beyond `rank`, and reads that sharpen the sample of ``"sketch"``.
     beyond_floor
         Return modes below the trustworthy floor, too.
     snapshot_dim
@@ -118,6 +124,9 @@ def pod(
         snapshot_scaling=snapshot_scaling,
         field_scaling=field_scaling if isinstance(field_scaling, str) else dict(field_scaling),
         route=route,
+        seed=seed,
+        oversampling=oversampling,
+        power_iterations=power_iterations,
         beyond_floor=beyond_floor,
         **{key: value for key, value in options.items() if value is not None},
     )

@@ -27,7 +27,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.gram import EPS
-from nwidth_graphs.kernels.mass import COLUMNS, ElementPatch
+from nwidth_graphs.kernels.mass import COLUMNS, Patch
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array
 
 Floats = NDArray[np.float64]
@@ -150,7 +150,7 @@ class _Panel:
 
 
 def mass_power_step(
-    block: Array, test: Array, patch: ElementPatch, *, centre: bool = False, keep: bool = False
+    block: Array, test: Array, patch: Patch, *, centre: bool = False, keep: bool = False
 ) -> tuple[Array | None, SketchSums]:
     """The same in the inner product of the elements within the block: ``Z = X^T M_b X Om``."""
     (rows, columns), rank = block.shape, test.shape[1]
@@ -169,16 +169,19 @@ def mass_power_step(
 def nystrom_spectrum(test: Floats, image: Floats) -> tuple[Floats, Floats]:
     """Singular values (k,) and right vectors (m, k) of the snapshots projected on ``range(S Om)``, k <= r.
 
-    ``C ~ Z (Om^T Z)^+ Z^T = V diag(s^2) V^T``, computed as ``(Z + nu Om)(Om^T (Z + nu Om))^-1/2`` with the shift
-    ``nu = sqrt(m) eps |Z|`` taken off again: without it the core is singular where the snapshots are.
+    ``C ~ Z (Om^T Z)^+ Z^T = V diag(s^2) V^T`` depends on the range of Om alone, so Om is made orthonormal first; then it is
+    ``(Z + nu Om)(Om^T (Z + nu Om))^-1/2`` with the shift ``nu = sqrt(m) eps |Z|`` taken off again: without it the core is
+    singular where the snapshots are.
 
     Parameters
     ----------
     test : (m, r) float64 array
-        Om, with orthonormal columns.
+        Om, of full rank.
     image : (m, r) float64 array
         ``Z = C Om``.
     """
+    test, factor = np.linalg.qr(test)
+    image = np.linalg.solve(factor.T, image.T).T
     norm = float(np.linalg.norm(image))
     shift = math.sqrt(len(test)) * EPS * norm
     if shift == 0.0:
@@ -191,3 +194,59 @@ def nystrom_spectrum(test: Floats, image: Floats) -> tuple[Floats, Floats]:
     squares = root**2 - shift
     found = squares > 0.0
     return np.sqrt(squares[found]), left[:, found]
+
+
+@dataclass(frozen=True)
+class SampledSvd:
+    """The snapshots projected on the span of their samples, ``Pi_Y S = (Y T) diag(s) V^T`` with ``(Y T)^T W (Y T) = I``."""
+
+    singular_values: Floats
+    """s (k,), descending."""
+    rotation: Floats
+    """T (r, k)."""
+    right: Floats
+    """V (m, k)."""
+
+
+def sampled_svd(overlap: Floats, coefficients: Floats) -> SampledSvd:
+    """SVD of ``Pi_Y S`` from what was summed of Y, of which nothing else is needed.
+
+    With ``G = D (U L U^T) D``, D the norms of the samples: ``Y D^-1 U L^-1/2`` is orthonormal, and its products with S are known
+    from B. Samples of very different norms (Ritz vectors) thus cost no digits; directions that rounding made are left out.
+
+    Parameters
+    ----------
+    overlap : (r, r) float64 array
+        ``G = Y^T W Y``.
+    coefficients : (r, m) float64 array
+        ``B = Y^T W S``.
+    """
+    norms = np.sqrt(np.maximum(np.diagonal(overlap), 0.0))
+    used = norms > EPS * norms.max(initial=0.0)
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=used)
+    values, vectors = np.linalg.eigh(scale[:, None] * (overlap + overlap.T) * (scale / 2.0))
+    sound = values > len(values) * EPS * values.max(initial=0.0)
+    whitening = scale[:, None] * vectors[:, sound] / np.sqrt(values[sound])
+    rotation, singular_values, right = np.linalg.svd(whitening.T @ coefficients, full_matrices=False)
+    return SampledSvd(singular_values, whitening @ rotation, right.T)
+
+
+def next_sample(tails: Floats, rtol: float, most: int) -> int:
+    """How many columns the next sample takes: where a straight line through log(tail) against rank meets the tolerance.
+
+    Parameters
+    ----------
+    tails : (r + 1,) array
+        Relative errors of the first k directions found, k = 0..r; the last one is the error of the whole sample.
+    rtol : the error that is wanted, below ``tails[-1]``
+    most : ``min(n, m)``, or the largest rank allowed
+
+    A step is at least 5 % of `most` (a read costs more than columns) and at most 25 % of it, or as many again: a line is a guess.
+    """
+    found = len(tails) - 1
+    half = found // 2
+    slope = (math.log(tails[half]) - math.log(tails[found])) / (found - half) if tails[found] < tails[half] else 0.0
+    # A tenth more than the line says, because a read that falls short by little costs as much as any.
+    guess = 1.1 * (math.log(tails[found]) - math.log(rtol)) / slope if slope > 0.0 else math.inf
+    step = min(max(guess, 0.05 * most, 1.0), max(0.25 * most, float(found)))
+    return min(most, found + math.ceil(step))

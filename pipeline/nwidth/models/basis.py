@@ -27,13 +27,15 @@ class Spectrum:
     """All singular values of the reduced matrix, and down to which of them they mean something."""
 
     singular_values: NDArray[np.float64]
-    """(min(n, m),), descending; unscaled snapshots unless the basis scales them."""
+    """(min(n, m),), or as many as a sketch has found, descending; unscaled snapshots unless the basis scales them."""
     floor: float
     """Values below are rounding of the route, and their modes are not returned unless asked for."""
     route: str
-    """``gram`` or ``tsqr``."""
+    """``gram``, ``tsqr``, ``sketch``, ...: see `nwidth.config.RouteName`."""
     reason: str
     """Why this route, in one sentence."""
+    missed_energy: float = 0.0
+    """Sum of the squares of the values that a sketch did not compute; 0 for the routes that compute all of them."""
 
     @property
     def trusted(self) -> int:
@@ -44,14 +46,14 @@ class Spectrum:
     def energy(self) -> NDArray[np.float64]:
         """``E(k) = sum_{i<=k} s_i^2 / sum_i s_i^2`` for k = 1..m."""
         squares = self.singular_values**2
-        total = squares.sum()
+        total = squares.sum() + self.missed_energy
         return np.cumsum(squares) / total if total > 0 else np.ones_like(squares)
 
     @property
     def projection_error(self) -> NDArray[np.float64]:
         """``sqrt(sum_{i>k} s_i^2 / sum_i s_i^2)`` for k = 0..m: relative error of the first k modes."""
         squares = self.singular_values[::-1] ** 2
-        tails = np.concatenate([[0.0], np.cumsum(squares)])[::-1]
+        tails = np.cumsum(np.concatenate([[self.missed_energy], squares]))[::-1]
         return np.sqrt(tails / tails[0]) if tails[0] > 0 else np.zeros_like(tails)
 
 

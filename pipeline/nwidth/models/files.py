@@ -211,6 +211,7 @@ def basis_entry(
         "route": spectrum.route,
         "reason": spectrum.reason,
         "floor": spectrum.floor,
+        "missed_energy": spectrum.missed_energy,
         "trusted": spectrum.trusted,
         "truncation": truncation,
         "inner_products": dict(inner_products),
@@ -336,7 +337,9 @@ def read_basis(path: str | Path, name: str) -> Basis:
     )
     return Basis(
         name=name,
-        spectrum=Spectrum(small["singular_values"].values, entry["floor"], entry["route"], entry["reason"]),
+        spectrum=Spectrum(
+            small["singular_values"].values, entry["floor"], entry["route"], entry["reason"], entry.get("missed_energy", 0.0)
+        ),
         certificate=Certificate(
             relative_errors=small["relative_errors"].values,
             snapshot_norms=small["snapshot_norms"].values,

@@ -61,6 +61,10 @@ def reduce_problem(
             from nwidth.stages.wide import reduce_wide
 
             return reduce_wide(problem, request, passes, sink)
+        if route in ("sketch", "nystrom"):
+            from nwidth.stages.sketch import reduce_sketch
+
+            return reduce_sketch(problem, request, passes, sink, device)
         if route == "hapod":
             from nwidth.stages.hapod import reduce_hapod
 
