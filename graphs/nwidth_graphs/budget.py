@@ -40,7 +40,8 @@ class PassCost:
     """The cost of one pass over the data."""
 
     name: str
-    reads: int
+    reads: float
+    """How often the selection is decoded: more than once per visit where panels cut through chunks."""
     bytes_to_read: int
     """Bytes as the store holds them (compressed), where that is known; logical bytes otherwise."""
     flops: float

@@ -15,20 +15,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from nwidth_graphs.kernels.hapod import Spectral, cut_node
+from nwidth_graphs.budget import PROCESS_BYTES, PassCost, merge_bytes, peak_bytes, scratch_bytes
+from nwidth_graphs.kernels.hapod import Node, Spectral, cut_node
 from nwidth_graphs.kernels.lift import LiftSums, merge_lift_sums
 from nwidth_graphs.kernels.panels import Array
-from nwidth_graphs.layout import Panel, whole_panel
+from nwidth_graphs.layout import Group, Panel, whole_panel
 from nwidth_graphs.leaves import MAX_BAD_VALUES, BadValue, Tally, find_bad_values, read_block, tally_of
 from nwidth_graphs.missing import with_mask, without_masked_rows
-from nwidth_graphs.reduction import Reduction
+from nwidth_graphs.reduction import FLOAT, Reduction
 from nwidth_graphs.source import FieldSource, Reading
-from nwidth_graphs.trees import TaskGraph, Tree, build
+from nwidth_graphs.trees import SHARED_TASKS, TaskGraph, Tree, build, tree_tasks
 
 Read = Callable[[Panel], Reading]
 Write = Callable[[int, int, Panel, Array], None]
@@ -206,3 +207,92 @@ def _slabs(source: FieldSource, reading: Reading) -> Iterator[tuple[Panel, Array
     for panel in source.panels:
         rows = values[(slice(None), *panel.selection)].reshape(len(values), -1)
         yield panel, rows.T, None if mask is None else np.flatnonzero(mask[panel.selection])
+
+
+# --- what it costs: pure arithmetic, as in `budget` -----------------------------------------------------------------------------
+
+
+def hapod_costs(
+    sources: Sequence[FieldSource],
+    groups: Sequence[Group],
+    nodes: Sequence[Node],
+    reduction: Reduction,
+    *,
+    whole: bool,
+    columns: int,
+    rank_bound: int,
+    stored_bytes: int,
+    decode_bytes: int,
+    threads: int,
+) -> tuple[PassCost, ...]:
+    """Nodes below the root, root, its lifting, and the measuring read.
+
+    Parameters
+    ----------
+    sources : fields, cut into the panels of upper nodes
+    whole : whether a node of the first level is one task
+    columns : columns of a node for which room is made
+    rank_bound : modes of the result
+    """
+    largest = max(group.size for group in groups)
+    entries = sum(float(source.rows) * source.snapshots for source in sources)
+    below = [node for node in nodes[:-1] if node.groups] or list(nodes)
+    upper = [replace(source, snapshots=columns, itemsize=FLOAT) for source in sources]
+    in_panels = peak_bytes(upper, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=columns)
+    peak = (
+        _whole_peak(sources, reduction, largest, columns, rank_bound, decode_bytes, threads, chain=bool(nodes[-1].groups))
+        if whole
+        else in_panels
+    )
+    panels = sum(tree_tasks(len(source.panels)) + SHARED_TASKS for source in sources)
+    node_tasks = len(nodes) if whole else 2 * len(below) * panels
+    scratch = PassCost("root", 0, 0, sum(reduction.flops(s.rows, columns) for s in sources), panels, in_panels)
+    lift = PassCost("lift", 0, 0, sum(6.0 * s.rows * columns * rank_bound for s in sources), panels, in_panels)
+    return (
+        PassCost(
+            "nodes",
+            1 if whole else 2,
+            stored_bytes * (1 if whole else 2),
+            entries * (reduction.flops(1, largest) / largest + 2.0 * rank_bound),
+            node_tasks,
+            peak,
+        ),
+        scratch,
+        lift,
+        PassCost(
+            "measure",
+            1,
+            stored_bytes,
+            8.0 * entries * rank_bound,
+            tree_tasks(len(groups)) + SHARED_TASKS if whole else len(groups) * panels,
+            peak,
+        ),
+    )
+
+
+def whole_rows_bytes(rows: int, group: int, itemsize: int, chain: bool) -> int:
+    """Bytes of all rows of a group in one task; a chain stacks them in float64 beside as many columns of modes."""
+    return rows * group * (itemsize + (2 * FLOAT if chain else 0))
+
+
+def _whole_peak(
+    sources: Sequence[FieldSource],
+    reduction: Reduction,
+    largest: int,
+    columns: int,
+    rank_bound: int,
+    decode_bytes: int,
+    threads: int,
+    *,
+    chain: bool,
+) -> int:
+    """A node of the first level, or a measured group: all rows once, and one panel of modes beside them."""
+    entering = columns if chain else largest
+    task = max(
+        whole_rows_bytes(source.rows, largest, source.itemsize, chain)
+        # A panel's columns and its modes, as made and as written.
+        + FLOAT * source.largest_panel * (2 * (largest + rank_bound) + 2 * entering)
+        for source in sources
+    )
+    scratch = scratch_bytes(reduction, entering + rank_bound, rank_bound) + FLOAT * 4 * entering * entering
+    return PROCESS_BYTES + threads * (task + decode_bytes + scratch) + merge_bytes(largest, rank_bound)

@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nwidth_graphs.budget import PROCESS_BYTES, PassCost, merge_bytes
 from nwidth_graphs.inner import identity
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.layout import Group
 from nwidth_graphs.leaves import BadValue, Partial, Tally, find_bad_values, merge_partials, overflow_of, read_block, tally_of
-from nwidth_graphs.reduction import Reduction
+from nwidth_graphs.reduction import FLOAT, Reduction
 from nwidth_graphs.source import FieldSource, Reading, part_of, without_array
-from nwidth_graphs.trees import TaskGraph, Tree, build
+from nwidth_graphs.trees import SHARED_TASKS, TaskGraph, Tree, build, tree_tasks
 
 Floats = NDArray[np.float64]
 # Snapshots that are widened to float64 at a time.
@@ -272,3 +273,45 @@ def _bad_values(field: WideField, group: Group, block: Array) -> tuple[BadValue,
     if not found:
         return (overflow_of(field.sources[0].name),)
     return tuple(BadValue(bad.field, bad.snapshot + group.start, bad.place, bad.value) for bad in found)
+
+
+# --- what it costs: pure arithmetic, as in `budget` -----------------------------------------------------------------------------
+
+
+def wide_costs(
+    rows: int,
+    snapshots: int,
+    groups: Sequence[Group],
+    reduction: Reduction,
+    *,
+    itemsize: int,
+    rank_bound: int,
+    dense: bool,
+    stored_bytes: int,
+    decode_bytes: int,
+    threads: int,
+    trees: int = 1,
+) -> tuple[PassCost, ...]:
+    """Both passes.
+
+    Parameters
+    ----------
+    rows : n of the largest basis
+    dense : whether an inner product is a matrix, and not a diagonal
+    trees : bases that are reduced side by side
+    """
+    largest = max(group.size for group in groups)
+    block = rows * largest * itemsize + decode_bytes
+    sums = merge_bytes(rows, 1)
+    factor = PROCESS_BYTES + threads * (block + reduction.scratch_bytes(rows + 1)) + trees * sums
+    columns = FLOAT * min(largest, COLUMNS) * (5 * rows + 2 * rank_bound)
+    shared = FLOAT * (2 * rows * rank_bound + (rows * rows if dense else rows))
+    # Coefficients go up side by side: the last merge holds them all, once as parts and once joined.
+    found = 2 * FLOAT * (rank_bound + 4) * snapshots
+    measure = PROCESS_BYTES + threads * (block + columns + FLOAT * rank_bound * largest) + trees * (shared + 2 * found)
+    tasks = trees * (tree_tasks(len(groups)) + SHARED_TASKS)
+    entries = float(rows) * snapshots
+    return (
+        PassCost("factor", 1, stored_bytes, reduction.flops(snapshots, rows), tasks, factor),
+        PassCost("measure", 1, stored_bytes, entries * (4.0 * rank_bound + (4.0 * rows if dense else 6.0)), tasks, measure),
+    )

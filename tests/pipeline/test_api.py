@@ -290,7 +290,7 @@ PLATE = small_mesh(9, 0)
         ({"rtol": float("nan")}, "rtol = nan"),
         ({"rank": 0}, "rank = 0: Input should be greater than or equal to 1"),
         ({"rank": 2.5}, "rank = 2.5"),
-        ({"route": "qr"}, "route = 'qr': Input should be 'auto', 'gram' or 'tsqr'"),
+        ({"route": "qr"}, "route = 'qr': Input should be 'auto', 'gram', 'tsqr', "),
         ({"snapshot_scaling": "max"}, "snapshot_scaling = 'max'"),
         ({"field_scaling": {"field": -1.0}}, "field_scaling.field = -1.0: Input should be greater than 0"),
         ({"field_scaling": {"feild": 1.0}}, "field_scaling: 'feild' is not among the fields that are reduced: field"),

@@ -15,7 +15,8 @@ from nwidth.config import ReduceSection
 from nwidth.errors import ConfigError, FieldError
 from nwidth.inner_products import cut_mass
 from nwidth.models.files import FieldShape
-from nwidth.problems.cutting import Cut, Memory, cut_chunks, cut_field, inner_row_bytes
+from nwidth.problems.comparing import FieldLayout, choose, compare_routes
+from nwidth.problems.cutting import Cut, Memory
 from nwidth.problems.options import COMPONENT, check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import GivenWeights, StoreReader
 from nwidth.stages.problem import Problem
@@ -54,7 +55,11 @@ def problem_from_arrays(
     check_tables(tuple(arrays), request)
     for name, array in arrays.items():
         _check_array(name, array)
-        cut = _cut_array(name, array, request, memory)
+    layouts = [_layout(name, array, request, weighted=weights is not None) for name, array in arrays.items()]
+    candidates = compare_routes(layouts, request, memory)
+    chosen, reason = choose(candidates, layouts, request)
+    for name, array in arrays.items():
+        cut = chosen.cuts[name]
         sources[name] = FieldSource(
             name=name, panels=cut.panels, snapshots=array.shape[0], itemsize=array.dtype.itemsize, centre=request.centre,
             **_inner(name, array, request, cut, weights, mesh, (scratch or Path()) / name), **_blocks(array, cut),
@@ -67,7 +72,16 @@ def problem_from_arrays(
     # Arrays in memory never leave this process, so nothing can mistake their keys, and hashing them would cost as much as a pass.
     contents = [array.data if array.chunks is not None else uuid.uuid4().hex for array in arrays.values()]
     token = content_token(*contents, request.model_dump_json(), memory.bytes, memory.threads)
-    return Problem(sources, shapes, token, lambda index: _array_label(first, index))
+    return Problem(
+        sources,
+        shapes,
+        token,
+        lambda index: _array_label(first, index),
+        route=chosen.cost.route,
+        reason=reason,
+        grouping=chosen.grouping,
+        comparison=tuple(candidate.cost for candidate in candidates),
+    )
 
 
 def _inner(
@@ -113,24 +127,28 @@ def _check_array(name: str, array: xr.DataArray) -> None:
         raise FieldError(f"field {name!r} has dtype {array.dtype}, not a floating-point one; convert it with .astype(float)")
 
 
-def _cut_array(name: str, array: xr.DataArray, request: ReduceSection, memory: Memory) -> Cut:
+def _layout(name: str, array: xr.DataArray, request: ReduceSection, *, weighted: bool) -> FieldLayout:
     origin = origin_of(array) if array.chunks is not None else None
+    inner_product = "weights" if weighted else inner_product_of(name, request)
+    components = array.dims[-1] == COMPONENT
+    common: dict[str, Any] = {
+        "name": name, "shape": array.shape, "itemsize": array.dtype.itemsize, "components": components,
+        "inner_product": inner_product, "panelwise": inner_product == "mass",
+    }  # fmt: skip
     if origin is not None:
         # Read by the leaves themselves, and cut as a run of the same store would cut it: the same blocks, the same bits.
         stored = origin.reference.array(f"fields/{origin.field}")
-        return cut_chunks(
-            name, array.shape, stored.chunks, stored.shards, array.shape[0], array.dtype.itemsize, request, memory,
-            components=array.dims[-1] == COMPONENT,
-        )  # fmt: skip
+        return FieldLayout(**common, chunks=stored.chunks, shards=stored.shards)
     space = array.shape[1:]
-    whole = (*[1] * (len(space) - 1), space[-1]) if array.dims[-1] == COMPONENT else (1,) * len(space)
+    whole = (*[1] * (len(space) - 1), space[-1]) if components else (1,) * len(space)
     granules: list[tuple[int, ...]] = [whole]
+    depth = 1
     if array.chunks is not None:
         # Panels of whole chunks leave each chunk in one piece; single rows are the last resort and cost reads of parts.
         chunk = tuple(max(sizes) for sizes in array.chunks[1:])
-        granules.insert(0, (*chunk[:-1], space[-1]) if array.dims[-1] == COMPONENT else chunk)
-    extra = inner_row_bytes(inner_product_of(name, request))
-    return cut_field(name, space, granules, array.shape[0], array.dtype.itemsize, request, memory, 0, extra)
+        granules.insert(0, (*chunk[:-1], space[-1]) if components else chunk)
+        depth = max(array.chunks[0])
+    return FieldLayout(**common, chunks=(depth, *whole), stored=False, in_parts=array.chunks is None, granules=tuple(granules))
 
 
 def _blocks(array: xr.DataArray, cut: Cut) -> dict[str, Any]:

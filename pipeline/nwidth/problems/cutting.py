@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nwidth.config import ReduceSection
 from nwidth.errors import PlanError
 from nwidth.problems.options import inner_product_of
 from nwidth.stages.route import choose_route
 from nwidth_graphs.budget import MASS_ROW_BYTES, block_bytes_for, max_rows, row_bytes
-from nwidth_graphs.layout import Panel, panel_shape, panels
+from nwidth_graphs.layout import Panel, panel_reads, panel_shape, panels
 from nwidth_graphs.reduction import TSQR
+
+# A pass that decodes every chunk more often than this is refused: another route, or more memory, costs less.
+MAX_READS = 64.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Cut:
     panels: tuple[Panel, ...]
     box: tuple[int, ...]
     decode_bytes: int
+    reads: float = 1.0
+    """How often an average chunk is decoded in one pass: more than once where panels cut through chunks."""
 
 
 def rank_bound(request: ReduceSection, snapshots: int) -> int:
@@ -47,6 +52,8 @@ def cut_field(
     memory: Memory,
     decode_bytes: int,
     inner_row_bytes: int = 0,
+    *,
+    as_large_as_fits: bool = False,
 ) -> Cut:
     """Cut one field into panels that fit the memory; `granules` are the boxes that may be read alone, best first.
 
@@ -63,9 +70,10 @@ def cut_field(
     fit = max_rows(snapshots, itemsize, bound, memory.bytes, memory.threads, decode_bytes, reduction, inner_row_bytes)
     target = block_bytes_for(math.prod(space) * snapshots * itemsize) // (snapshots * itemsize)
     least = math.prod(min(g, n) for g, n in zip(granules[-1], space, strict=True))
+    wanted = fit if as_large_as_fits else max(target, least)
     for granule in granules:
         # A shard is taken whole where it is no larger than a block wants to be; a chunk, which cannot be read in part, always.
-        box = panel_shape(space, granule, min(fit, max(target, least)))
+        box = panel_shape(space, granule, min(fit, wanted))
         if box is not None:
             return Cut(panels(space, box), box, decode_bytes)
     # Negative where the fixed parts alone are too much: then those are short, too.
@@ -90,16 +98,45 @@ def cut_chunks(
     memory: Memory,
     *,
     components: bool,
+    inner_product: str | None = None,
 ) -> Cut:
     """Cut a field (snapshot, *space[, component]) of a store into panels of whole shards, or of whole chunks.
 
-    Panels are never cut between the components of a node: an inner product may couple nodes, not components.
+    Panels are never cut between the components of a node: an inner product may couple nodes, not components. Where not even one
+    chunk's worth of rows fits with all its snapshots, panels cut through chunks, which are then decoded once per panel.
     """
     # Zarr has up to four chunks in flight (`nwidth.zarr_settings`), each as stored and as decoded.
     decode_bytes = 8 * math.prod(chunks) * itemsize
     granules = [(*part[1:-1], shape[-1]) if components else tuple(part[1:]) for part in (shards or chunks, chunks)]
-    extra = inner_row_bytes(inner_product_of(name, request))
-    return cut_field(name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra)
+    extra = inner_row_bytes(inner_product or inner_product_of(name, request))
+    try:
+        return cut_field(name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra)
+    except PlanError:
+        through = _cut_through(name, shape, snapshots, itemsize, request, memory, decode_bytes, extra, components=components)
+        reads = 0.0 if through is None else panel_reads(shape[1:], through.box, chunks[1:])
+        if through is None or reads > MAX_READS:
+            raise
+        return replace(through, reads=reads)
+
+
+def _cut_through(
+    name: str,
+    shape: Sequence[int],
+    snapshots: int,
+    itemsize: int,
+    request: ReduceSection,
+    memory: Memory,
+    decode_bytes: int,
+    extra: int,
+    *,
+    components: bool,
+) -> Cut | None:
+    """Panels as large as the memory allows, whatever chunks they cut through; None where not one row fits."""
+    row = (*[1] * (len(shape) - 2), shape[-1]) if components else (1,) * (len(shape) - 1)
+    try:
+        return cut_field(name, shape[1:], [row], snapshots, itemsize, request, memory, decode_bytes, extra, as_large_as_fits=True)
+    except PlanError:
+        return None
 
 
 def inner_row_bytes(inner_product: str) -> int:

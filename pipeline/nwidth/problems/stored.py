@@ -15,7 +15,8 @@ from nwidth.config import ReduceSection
 from nwidth.errors import ConfigError, FieldError
 from nwidth.inner_products import cut_mass
 from nwidth.models.files import FieldShape
-from nwidth.problems.cutting import Cut, Memory, cut_chunks
+from nwidth.problems.comparing import FieldLayout, choose, compare_routes
+from nwidth.problems.cutting import Cut, Memory
 from nwidth.problems.options import check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import StoredWeights, StoreReader
 from nwidth.stages.problem import Problem
@@ -42,23 +43,33 @@ def problem_from_store(
     ranges = snapshot_ranges(schema, request)
     snapshots = sum(stop - start for start, stop in ranges)
     reference = store.reference()
-    sources: dict[str, FieldSource] = {}
-    cuts: dict[str, Cut] = {}
-    for name in names:
-        info = schema.fields[name]
-        cut = cuts[name] = _cut_stored(info, snapshots, request, memory)
-        sources[name] = FieldSource(
+    layouts = [_layout(schema.fields[name], snapshots, request) for name in names]
+    candidates = compare_routes(layouts, request, memory)
+    chosen, reason = choose(candidates, layouts, request)
+    sources = {
+        name: FieldSource(
             name=name,
             panels=cut.panels,
             snapshots=snapshots,
-            itemsize=info.dtype.itemsize,
+            itemsize=schema.fields[name].dtype.itemsize,
             read=StoreReader(reference, name, ranges),
             centre=request.centre,
-            **stored_product(store, schema, info, request, cut, scratch / name),
+            **stored_product(store, schema, schema.fields[name], request, cut, scratch / name),
         )
-    shapes = {name: _stored_shape(schema.fields[name], cuts[name]) for name in names}
-    token = content_token(schema.url, schema.version, request.model_dump_json(), memory.bytes, memory.threads)
-    return Problem(sources, shapes, token, lambda index: _stored_label(store, ranges, index)), cuts, ranges
+        for name, cut in chosen.cuts.items()
+    }
+    shapes = {name: _stored_shape(schema.fields[name], chosen.cuts[name]) for name in names}
+    problem = Problem(
+        sources=sources,
+        shapes=shapes,
+        token=content_token(schema.url, schema.version, request.model_dump_json(), memory.bytes, memory.threads),
+        snapshot_label=lambda index: _stored_label(store, ranges, index),
+        route=chosen.cost.route,
+        reason=reason,
+        grouping=chosen.grouping,
+        comparison=tuple(candidate.cost for candidate in candidates),
+    )
+    return problem, dict(chosen.cuts), ranges
 
 
 def _known_fields(schema: StoreSchema, request: ReduceSection) -> tuple[str, ...]:
@@ -89,15 +100,22 @@ def snapshot_ranges(schema: StoreSchema, request: ReduceSection) -> tuple[tuple[
     return tuple(joined)
 
 
-def _cut_stored(info: FieldInfo, snapshots: int, request: ReduceSection, memory: Memory) -> Cut:
+def _layout(info: FieldInfo, snapshots: int, request: ReduceSection) -> FieldLayout:
     if info.dtype.kind != "f":
         raise FieldError(
             f"field {info.name!r} has dtype {info.dtype}, not a floating-point one; leave it out, or ingest it as float64"
         )
-    return cut_chunks(
-        info.name, info.shape, info.chunks, info.shards, snapshots, info.dtype.itemsize, request, memory,
+    inner_product = inner_product_of(info.name, request)
+    return FieldLayout(
+        name=info.name,
+        shape=(snapshots, *info.shape[1:]),
+        itemsize=info.dtype.itemsize,
+        chunks=info.chunks,
+        shards=info.shards,
         components=bool(info.components),
-    )  # fmt: skip
+        inner_product=inner_product,
+        panelwise=inner_product == "mass",
+    )
 
 
 def _stored_shape(info: FieldInfo, cut: Cut) -> FieldShape:

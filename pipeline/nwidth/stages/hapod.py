@@ -207,7 +207,7 @@ class _Reduction:
         write = _Write(self.scratch, f"{self.basis}-{name}", self.problem.shapes[name])
         reduction = self._reduction(min(given.tolerance for given in inputs))
         graph = nodes_graph(name, inputs, reduction, write, f"{self.problem.token}-l{nodes[0].level}")
-        found: NodesPartial = self.passes.run(f"nodes {nodes[0].level}", graph)[nodes_root(name)]
+        found: NodesPartial = self.passes.run("nodes", graph)[nodes_root(name)]
         if found.bad:
             self._refuse(name, *found.bad[0])
         for result in found.nodes:
@@ -221,7 +221,7 @@ class _Reduction:
         sources = {(name, node.index): self._source(name, node) for node in nodes for name in self.problem.sources}
         label = f"{self.problem.token}-l{nodes[0].level}"
         graph = factor_graph(list(sources.values()), reduction, f"{label}-{reduction.name}", self.device)
-        found: dict[str, Partial] = self.passes.run(f"nodes {nodes[0].level}", graph)
+        found: dict[str, Partial] = self.passes.run("nodes", graph)
         factors = {key: found[factor_root(source.name, reduction)] for key, source in sources.items()}
         for (name, index), partial in factors.items():
             if partial.bad:
@@ -237,7 +237,7 @@ class _Reduction:
                     self.scratch, self._label(name, node.index), self.problem.shapes[name], len(cut.singular_values)
                 )
                 lifts.append(Lift(sources[name, node.index], cut.right, None, write))
-        self.passes.run(f"nodes {nodes[0].level}", lift_graph(lifts, label, self.device))
+        self.passes.run("nodes", lift_graph(lifts, label, self.device))
 
     def _cut(self, node: Node, factors: Mapping[str, Floats], reduction: Reduction) -> Spectral:
         joint = reduction.merge([reduction.scale(factor, self.scaling[name]) for name, factor in factors.items()])

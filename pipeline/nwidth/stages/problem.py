@@ -17,6 +17,7 @@ from nwidth.config import ReduceSection
 from nwidth.models.basis import Spectrum
 from nwidth.models.certificate import Certificate
 from nwidth.models.files import FieldShape
+from nwidth.stages.route import RouteCost
 from nwidth.workers import Executor, Progress
 from nwidth_graphs.layout import Group
 from nwidth_graphs.leaves import Tally
@@ -54,6 +55,8 @@ class Problem:
     reason: str = ""
     """Why that one."""
     grouping: Grouping | None = None
+    comparison: tuple[RouteCost, ...] = ()
+    """All routes that were considered."""
 
 
 @dataclass(frozen=True)
