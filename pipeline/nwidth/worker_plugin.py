@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from distributed import WorkerPlugin
@@ -11,6 +12,9 @@ from nwidth.zarr_settings import prepare_process
 # glibc's names for what it returns to the system, and for what it maps page by page; 32 MiB, the most that it accepts, hold a
 # panel of up to 2000 snapshots.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEPT_BYTES = -1, -3, 32 * 2**20
+
+# What the first block would otherwise wait a second for.
+PRELOADED = ("numcodecs.blosc", "nwidth.stores.direct", "nwidth.stores.overlay", "nwidth_graphs.leaves")
 
 
 class WorkerSettings(WorkerPlugin):
@@ -23,6 +27,9 @@ class WorkerSettings(WorkerPlugin):
         """Called by the worker, in its own process."""
         from threadpoolctl import threadpool_limits
 
+        # Before the limit: BLAS can be limited only once it is loaded, and SciPy brings one of its own.
+        for module in PRELOADED:
+            import_module(module)
         prepare_process()
         self.limits = threadpool_limits(1)
         keep_freed_memory()

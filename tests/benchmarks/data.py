@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,13 @@ SHORTEST_WAVE = 32
 
 @dataclass(frozen=True)
 class Matrix:
-    """An (unknowns, snapshots) matrix with a geometric spectrum from 1 down to `smallest`."""
+    """An (unknowns, snapshots) matrix with a geometric spectrum from 1 down to `smallest`, or a harmonic one: 1, 1/2, 1/3, ..."""
 
     unknowns: int
     snapshots: int
     dtype: str
     smallest: float = 1e-12
+    decay: Literal["geometric", "harmonic"] = "geometric"
 
     @property
     def nbytes(self) -> int:
@@ -40,7 +41,12 @@ class Matrix:
     @cached_property
     def singular_values(self) -> Floats:
         # A scale at which the entries are of order one, as in fields of any sensible unit.
-        return math.sqrt(self.unknowns) * np.geomspace(1.0, self.smallest, self.snapshots)
+        shape = (
+            np.geomspace(1.0, self.smallest, self.snapshots)
+            if self.decay == "geometric"
+            else 1.0 / np.arange(1, self.snapshots + 1)
+        )
+        return math.sqrt(self.unknowns) * shape
 
     @cached_property
     def right_vectors(self) -> Floats:

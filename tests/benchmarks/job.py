@@ -37,7 +37,8 @@ class Answer:
 
     singular_values: NDArray[Any]
     modes: Any
-    """Anything that gives one mode for an integer: an array in memory, or a stored one."""
+    """Anything that gives one mode for an integer: an array in memory, or a stored one.
+    None where only singular values were asked for."""
     spilled_bytes: int | None = None
     """None where there is no cluster that could spill."""
     counted_bytes: int | None = None

@@ -24,9 +24,9 @@ class Score:
     """Largest relative error of s_1 ... s_k."""
     all_values: float
     """Largest error of all values that were returned, relative to s_1."""
-    excess: float
-    defect: float
-    """``max |U^T U - I|``."""
+    excess: float | None
+    defect: float | None
+    """``max |U^T U - I|``; None, as `excess`, where no modes were made."""
     modes: int
 
 
@@ -34,13 +34,17 @@ def score(matrix: Matrix, rank: int, singular_values: Any, modes: Any) -> Score:
     """Compare k = `rank` values and modes with the exact ones."""
     exact = matrix.singular_values
     found = np.asarray(singular_values, np.float64)
+    values_error = float(np.max(np.abs(found[:rank] / exact[:rank] - 1)))
+    all_values_error = float(np.max(np.abs(found - exact[: len(found)])) / exact[0])
+    if modes is None:
+        return Score(values_error, all_values_error, None, None, 0)
     overlaps, gram = _products(matrix, rank, modes)
     coefficients = overlaps.T * exact
     square = np.sum(exact**2) - 2 * np.sum(coefficients**2) + np.sum((gram @ coefficients) * coefficients)
     tail = np.sum(exact[rank:] ** 2)
     return Score(
-        singular_values=float(np.max(np.abs(found[:rank] / exact[:rank] - 1))),
-        all_values=float(np.max(np.abs(found - exact[: len(found)])) / exact[0]),
+        singular_values=values_error,
+        all_values=all_values_error,
         excess=float(np.sqrt(max(square, 0.0) / tail) - 1),
         defect=float(np.max(np.abs(gram - np.eye(rank)))),
         modes=rank,

@@ -29,7 +29,8 @@ ON_STORE = (
     "load, sklearn randomized_svd",
     "load, pyMOR method of snapshots",
 )
-DISTRIBUTED_OPINF = ("nwidth run gram", "dask Gram", "load, numpy Gram")
+DISTRIBUTED_OPINF = ("nwidth spectrum", "plain NumPy, processes", "nwidth run gram", "dask Gram", "load, numpy Gram")
+MANY_SNAPSHOTS = ("nwidth run sketch", "nwidth run nystrom", "dask svd_compressed q 2", "dask svd_compressed q 4", "xeofs EOF")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ def _out_of_core(scale: str) -> tuple[Case, ...]:
     large = Matrix(2**22 if scale == "full" else 2**20, 256, "float32")
     # The shape of the published distributed operator inference runs (dOpInf), whose data are not public.
     published = Matrix(292_678 if scale == "full" else 73_000, 600, "float64")
+    # The shape of the example in xeofs' documentation (5000 x 720 x 360), space as one axis.
+    many = Matrix(259_200, 5_000 if scale == "full" else 500, "float64", decay="harmonic")
     return (
         Case("out of core", large, ON_STORE, on_store=True),
         Case("shape of dOpInf's tables", published, DISTRIBUTED_OPINF, on_store=True, memory=1024 * MIB),
+        Case("shape of xeofs' example", many, MANY_SNAPSHOTS, rank=5, on_store=True, memory=3072 * MIB, limit_seconds=900.0),
     )

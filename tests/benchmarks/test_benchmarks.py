@@ -33,6 +33,8 @@ def test_scoring_sees_errors_of_known_size() -> None:
     exact = matrix.singular_values
     modes = np.linalg.svd(matrix.snapshot_rows().T, full_matrices=False)[0].T
     good = score(matrix, 3, exact, modes)
+    assert good.excess is not None
+    assert good.defect is not None
     assert max(good.singular_values, good.all_values, abs(good.excess), good.defect) < 1e-9
     assert score(matrix, 3, exact * (1 + 1e-3), modes).singular_values == pytest.approx(1e-3)
     missed = score(matrix, 3, exact, modes[[0, 1, 3]])

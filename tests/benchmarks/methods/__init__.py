@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.benchmarks.job import Method
-from tests.benchmarks.methods import in_memory, ours, out_of_core
+from tests.benchmarks.methods import in_memory, ours, out_of_core, published
 
-METHODS: dict[str, Method] = {**ours.METHODS, **in_memory.METHODS, **out_of_core.METHODS}
+METHODS: dict[str, Method] = {**ours.METHODS, **in_memory.METHODS, **out_of_core.METHODS, **published.METHODS}

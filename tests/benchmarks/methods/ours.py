@@ -30,10 +30,11 @@ def pod(job: Job, route: Any) -> Iterator[Work]:
 
 
 @contextmanager
-def run(job: Job, route: Any) -> Iterator[Work]:
+def run(job: Job, route: Any, **options: Any) -> Iterator[Work]:
     """A study, from plan to published model, on a cluster that is up already: peers' clusters are, too."""
     import xarray  # noqa: F401 (what a run imports, so that starting up stays out of the time, as with the peers)
     import zarr
+    from zarr.storage import ObjectStore  # noqa: F401
 
     from nwidth.config import check_study
     from nwidth.runs.run import run as run_study
@@ -43,7 +44,7 @@ def run(job: Job, route: Any) -> Iterator[Work]:
         study = check_study(
             {
                 "study": {"name": "benchmark", "store": job.source, "output": job.scratch},
-                "reduce": {"rank": job.rank, "route": route},
+                "reduce": {"rank": job.rank, "route": route, **options},
                 "workers": {
                     "count": job.workers,
                     "memory": job.memory,
@@ -73,9 +74,45 @@ def run(job: Job, route: Any) -> Iterator[Work]:
         yield work
 
 
+@contextmanager
+def spectrum(job: Job) -> Iterator[Work]:
+    """Singular values alone, by one read: plan, Gram pass, eigenvalues."""
+    import xarray  # noqa: F401 (as above)
+
+    from nwidth.config import check_study
+    from nwidth.runs.plan import prepare
+    from nwidth.stages.problem import Passes
+    from nwidth.stores import open_store
+    from nwidth.workers import local_cluster
+    from nwidth_graphs.factor import factor_graph, factor_root
+    from nwidth_graphs.reduction import GRAM
+
+    with local_cluster(job.workers, 1, job.memory) as executor:
+        study = check_study(
+            {
+                "study": {"name": "spectrum", "store": job.source, "output": job.scratch},
+                "reduce": {"rank": job.rank, "route": "gram"},
+                "workers": {"count": job.workers, "memory": job.memory},
+            },
+            folder=Path(job.scratch),
+        )
+
+        def work() -> Answer:
+            problem = prepare(study, open_store(job.source), Path(job.scratch))[1]
+            graph = factor_graph(list(problem.sources.values()), GRAM, problem.token)
+            result = Passes(executor, None).run("gram", graph)[factor_root("u", GRAM)]
+            values, _ = GRAM.finish(result.factor)
+            return Answer(values, None, spilled_bytes=0, counted_bytes=result.tally.bytes_read)
+
+        yield work
+
+
 METHODS: dict[str, Method] = {
     "nwidth pod gram": partial(pod, route="gram"),
     "nwidth pod tsqr": partial(pod, route="tsqr"),
     "nwidth run gram": partial(run, route="gram"),
     "nwidth run tsqr": partial(run, route="tsqr"),
+    "nwidth spectrum": spectrum,
+    "nwidth run sketch": partial(run, route="sketch"),
+    "nwidth run nystrom": partial(run, route="nystrom"),
 }
