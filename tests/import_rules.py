@@ -73,6 +73,7 @@ PIPELINE_ROOMS = (
     "nwidth.report",
     "nwidth.runs",
     "nwidth.sources",
+    "nwidth.sparse_products",
     "nwidth.stages",
     "nwidth.stores",
     "nwidth.workers",

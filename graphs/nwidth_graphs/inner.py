@@ -3,6 +3,7 @@
     identity    u . v                       any block
     diagonal    sum_i w_i u_i v_i           rows are scaled by sqrt(w): quadrature weights, cos(latitude), lumped mass
     mass        u^T M v, M in element form  interior elements of the block here; those that straddle blocks in `Interface`
+    sparse      u^T M v, M by its entries   the same two levels; without a factor, so that there is a Gram matrix and no R
 
 Each offers the same four operations (`gram`, `r_factor`, `lift`, `sketch`), so that no algorithm ever asks which it has.
 """
@@ -22,6 +23,7 @@ from nwidth_graphs.kernels.mass import ElementPatch, mass_gram, mass_lift
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.kernels.qr import r_factor, r_factor_of_panels
 from nwidth_graphs.kernels.sketch import SketchSums, mass_power_step, power_step
+from nwidth_graphs.kernels.sparse import SparsePatch
 
 
 class BlockProduct(Protocol):
@@ -106,6 +108,30 @@ class MassProduct:
         return mass_power_step(block, test, self.patch, centre=centre, keep=keep)
 
 
+@dataclass(frozen=True)
+class SparseProduct:
+    """The entries of a sparse matrix within one block."""
+
+    patch: SparsePatch
+    runs_on_device = False
+
+    def gram(self, block: Array, *, centre: bool) -> Array:
+        """``X^T M_b X``."""
+        return mass_gram(block, self.patch, centre=centre)
+
+    def r_factor(self, block: Array, *, centre: bool) -> Array:
+        """There is none: raises TypeError, for whoever chose the route has not looked at `FieldSource.gram_only`."""
+        raise TypeError("a sparse matrix without a factor has a Gram matrix and no R")
+
+    def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
+        """Modes and sums in the entries of the block."""
+        return mass_lift(block, transform, predicted, self.patch, centre=centre)
+
+    def sketch(self, block: Array, test: Array, *, centre: bool, keep: bool) -> tuple[Array | None, SketchSums]:
+        """Samples and sums in the entries of the block."""
+        return mass_power_step(block, test, self.patch, centre=centre, keep=keep)
+
+
 def identity() -> DiagonalProduct:
     """The Euclidean inner product."""
     return DiagonalProduct(None)
@@ -113,13 +139,13 @@ def identity() -> DiagonalProduct:
 
 @dataclass(frozen=True)
 class Interface:
-    """The elements that straddle panels, over the nodes they touch.
+    """The elements that straddle panels, or the entries that couple them, over the nodes they touch.
 
     Each leaf hands its own interface rows up the tree (they are few: a surface, not a volume), and the root treats them as
     one more block, whose inner product is `patch`.
     """
 
-    patch: ElementPatch
+    patch: ElementPatch | SparsePatch
     rows: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
     """Panel index -> the rows of its block that belong to the interface, in the order of the patch's nodes."""
 
@@ -137,6 +163,6 @@ class Interface:
         """All interface rows, panels in ascending order: the block on which `product` acts."""
         return np.concatenate([parts[panel] for panel in sorted(parts)], axis=0)
 
-    def product(self) -> MassProduct:
-        """The inner product of the straddling elements."""
-        return MassProduct(self.patch)
+    def product(self) -> BlockProduct:
+        """The inner product of the straddling elements, or of the coupling entries."""
+        return SparseProduct(self.patch) if isinstance(self.patch, SparsePatch) else MassProduct(self.patch)

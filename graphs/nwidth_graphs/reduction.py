@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from nwidth_graphs.inner import BlockProduct
 from nwidth_graphs.kernels.gram import gram_floor, merge_grams
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array
@@ -50,7 +52,9 @@ class Reduction:
 
 
 def _norms_of_gram(factor: Array) -> Array:
-    return factor.diagonal() ** 0.5
+    squares = factor.diagonal()
+    # A snapshot in the kernel of a stiffness matrix has a square of rounding, of either sign; NaN stays NaN.
+    return np.where(squares < 0.0, 0.0, squares) ** 0.5
 
 
 def _norms_of_r(factor: Array) -> Array:

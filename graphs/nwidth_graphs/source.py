@@ -53,6 +53,8 @@ class FieldSource:
     """Elements that straddle panels, where the inner product couples rows."""
     mass_entries: int = 0
     """Entries of the element masses of the fullest panel, where the inner product is a mass."""
+    gram_only: bool = False
+    """Whether the inner product has a Gram matrix and no factor, so that `r_factor` is not defined."""
     centre: bool = False
     fill: Callable[[Panel, Reading], Reading] | None = None
     """Puts values where there are none, before anything else sees the block; see `nwidth_graphs.gappy`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,15 @@ from nwidth_graphs.kernels.panels import Array
 
 # Columns that a sparse product visits at once: the temporary is (rows, 64) float64.
 COLUMNS = 64
+
+
+class Patch(Protocol):
+    """The part of an inner product's matrix that acts within one block."""
+
+    @property
+    def matrix(self) -> Any:
+        """The sparse matrix over the rows of the block."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ def _whiten(block: Array, cells: NDArray[np.int64], lower: Array, components: in
     return np.matmul(lower.transpose(0, 2, 1), grouped).reshape(-1, columns)
 
 
-def mass_gram(block: Array, patch: ElementPatch, *, centre: bool) -> Array:
+def mass_gram(block: Array, patch: Patch, *, centre: bool) -> Array:
     """``C = X^T M_b X`` of one block, (m, m) float64."""
     mean = _means(block, centre)
     columns = block.shape[1]
@@ -100,9 +109,7 @@ def mass_gram(block: Array, patch: ElementPatch, *, centre: bool) -> Array:
     return (total + total.T) / 2
 
 
-def mass_lift(
-    block: Array, transform: Array, predicted: Array | None, patch: ElementPatch, *, centre: bool
-) -> tuple[Array, LiftSums]:
+def mass_lift(block: Array, transform: Array, predicted: Array | None, patch: Patch, *, centre: bool) -> tuple[Array, LiftSums]:
     """Modes ``(X T)^T`` (r, rows) of one block and its `LiftSums` in the inner product of the patch."""
     mean, (snapshots, rank) = _means(block, centre), transform.shape
     modes = np.zeros((rank, block.shape[0]))

@@ -55,7 +55,7 @@ def gaussian(seed: int, rows: int, columns: int, first_column: int = 0) -> Float
     return drawn
 
 
-def test_matrix(seed: int, rows: int, columns: int) -> Floats:
+def orthonormal_test(seed: int, rows: int, columns: int) -> Floats:
     """An orthonormal basis (rows, columns) of the span of Gaussian vectors: uniformly distributed, and perfectly conditioned."""
     return np.asarray(np.linalg.qr(gaussian(seed, rows, columns))[0])
 
