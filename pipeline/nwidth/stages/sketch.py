@@ -33,7 +33,7 @@ from nwidth_graphs.kernels.lift import (
     orthogonality_defect,
     scale_lift_sums,
 )
-from nwidth_graphs.kernels.sketch import enlarged, next_sample, nystrom_spectrum, test_matrix
+from nwidth_graphs.kernels.sketch import enlarged, next_sample, nystrom_spectrum, orthonormal_test
 from nwidth_graphs.leaves import LiftPartial
 from nwidth_graphs.lifting import Lift, Write, lift_graph, lift_root
 from nwidth_graphs.sampling import cut_sample, first_sample, largest_sample
@@ -132,7 +132,7 @@ class _Run:
     def first_tests(self) -> dict[str, Floats]:
         """Basis -> test matrix (m, r) of the first read."""
         return {
-            name: test_matrix(self.request.seed, self.snapshots, first_sample(self._directions(name), *self._asked))
+            name: orthonormal_test(self.request.seed, self.snapshots, first_sample(self._directions(name), *self._asked))
             for name in self.groups
         }
 
