@@ -27,7 +27,7 @@ from nwidth_graphs.wide import wide_costs
 
 # Rows per snapshot up to which the factor of the transpose is considered, and snapshots from which it matters.
 WIDE_ASPECT, WIDE_SNAPSHOTS = 0.25, 1000
-# Columns of a node above the leaves for which room is made: its factor takes 2 MiB.
+# Columns of a node above the leaves that a plan counts on, its factor takes 2 MiB; a run may use what its memory holds.
 NODE_COLUMNS = 512
 # A node of more snapshots than this computes more than it saves.
 GROUP_SNAPSHOTS = 512
@@ -295,12 +295,16 @@ def _hapod_candidate(layouts: Sequence[FieldLayout], request: ReduceSection, mem
     cuts = {layout.name: _upper_cut(layout, request, memory, columns, whole=whole) for layout in layouts}
     nodes = incremental(len(parts)) if chain else distributed(len(parts))
     reads = _mean_reads(layouts, {} if whole else cuts) if not whole else 1.0
-    passes = hapod_costs(
-        [layout.source(cuts[layout.name]) for layout in layouts], parts, nodes, _node_reduction(request),
-        whole=whole, columns=columns, rank_bound=min(columns, request.rank or ASSUMED_RANK),
-        stored_bytes=sum(layout.bytes for layout in layouts),
-        decode_bytes=max(layout.decode_bytes for layout in layouts), threads=memory.threads,
-    )  # fmt: skip
+
+    def costs(columns: int) -> tuple[PassCost, ...]:
+        return hapod_costs(
+            [layout.source(cuts[layout.name]) for layout in layouts], parts, nodes, _node_reduction(request),
+            whole=whole, columns=columns, rank_bound=min(columns, request.rank or ASSUMED_RANK),
+            stored_bytes=sum(layout.bytes for layout in layouts),
+            decode_bytes=max(layout.decode_bytes for layout in layouts), threads=memory.threads,
+        )  # fmt: skip
+
+    passes = costs(columns)
     peak = max(cost.peak_bytes for cost in passes)
     if peak > memory.bytes:
         raise PlanError(
@@ -310,7 +314,10 @@ def _hapod_candidate(layouts: Sequence[FieldLayout], request: ReduceSection, mem
     passes_read = with_reads(passes, reads * _group_reads(layouts, size))
     floor = TSQR.floor(1.0, columns)
     cost = RouteCost.of("hapod", passes_read, floor=floor, guarantee="bound, measured")
-    return Candidate(cost, cuts, Grouping(parts, whole, columns))
+    most = columns
+    while most < snapshots and max(cost.peak_bytes for cost in costs(most + NODE_COLUMNS)) <= memory.bytes:
+        most += NODE_COLUMNS
+    return Candidate(cost, cuts, Grouping(parts, whole, most))
 
 
 def _refuse_hapod(layouts: Sequence[FieldLayout], request: ReduceSection) -> None:

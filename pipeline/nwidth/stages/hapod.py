@@ -64,7 +64,7 @@ def reduce_hapod(problem: Problem, request: ReduceSection, passes: Passes, sink:
     FieldError
         A field holds NaN or infinite values, or is zero.
     PlanError
-        Nodes keep more modes than the plan made room for.
+        Nodes keep more modes than a worker holds.
     CertificateError
         The modes cannot be made orthonormal.
     """
@@ -164,9 +164,9 @@ class _Reduction:
     def _fitting(self, columns: int) -> int:
         if columns > self.grouping.columns:
             raise PlanError(
-                f"basis {self.basis!r}: a node has {columns} columns, and the plan made room for {self.grouping.columns}: at "
-                f"rtol = {self.rtol:g} these snapshots hardly compress; raise rtol or workers.memory, or set route = "
-                '"tsqr", or tree = "incremental"'
+                f"basis {self.basis!r}: a node has {columns} columns, and a worker holds {self.grouping.columns}: at rtol = "
+                f"{self.rtol:g} these snapshots hardly compress; raise rtol or workers.memory, or set tree = "
+                '"incremental"'
             )
         return columns
 

@@ -71,6 +71,10 @@ def reduce_problem(
             if not isinstance(sink, NodeSink):
                 raise TypeError(f"a {type(sink).__name__} has no room for the nodes of a tree")
             return reduce_hapod(problem, request, passes, sink, device)
+        if route in ("sketch", "nystrom"):
+            from nwidth.stages.sketch import reduce_sketch
+
+            return reduce_sketch(problem, request, passes, sink, device)
         return _reduce(_Run(problem, request, passes, sink, device), request)
 
 

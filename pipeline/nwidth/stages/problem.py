@@ -37,7 +37,7 @@ class Grouping:
     whole: bool
     """Whether all rows of a group fit one task."""
     columns: int
-    """Most columns of a node that the plan made room for."""
+    """Most columns of a node that the memory of a worker holds."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,10 @@ class PodResult:
     route: str
     reason: str
     passes: tuple[PassMeasure, ...]
+    field_norms: Mapping[str, Floats] = field(default_factory=dict)
+    """Field -> norms (m,) of its unscaled snapshots, where no factor tells them: of a model that was updated."""
+    notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Basis -> what its entry in the manifest says beside the usual."""
 
 
 def basis_groups(fields: Sequence[str], request: ReduceSection) -> dict[str, tuple[str, ...]]:
