@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from nwidth_graphs.factor import factor_graph, factor_root
 from nwidth_graphs.lifting import Lift, lift_graph
 from nwidth_graphs.reduction import GRAM, TSQR, Reduction, reduction_named
 from nwidth_graphs.source import FieldSource
-from nwidth_graphs.trees import FAN_IN, SHARED_TASKS, Tree, build, tree_tasks
+from nwidth_graphs.trees import FAN_IN, SHARED_TASKS, Gathered, TaskGraph, Tree, build, tree_tasks
 from tests.graphs.problems import compute, refuse_to_read, row_panels, source_of
 from tests.oracles.pod import matrix_with_spectrum
 
@@ -120,9 +121,61 @@ def test_reductions_travel_by_name() -> None:
 
 def test_leaf_annotations_are_on_the_leaves_alone() -> None:
     """For a GPU, the leaf layers ask for the resource, and no other layer does."""
-    graph: Any = factor_graph([source_of(np.ones((4, 2)), (2, 2))], GRAM, "aa", device="cuda").graph
-    asked = {name: layer.annotations for name, layer in graph.layers.items()}
-    assert {name for name, found in asked.items() if found} == {name for name in asked if "-leaf-" in name}
-    assert all(found == {"resources": {"GPU": 1}} for found in asked.values() if found)
+    for window in factor_graph([source_of(np.ones((40, 2)), [2] * 20)], GRAM, "aa", device="cuda").windows(8):
+        asked = {name: layer.annotations for name, layer in window.graph.layers.items()}
+        assert {name for name, found in asked.items() if found} == {name for name in asked if "-leaf-" in name}
+        assert all(found == {"resources": {"GPU": 1}} for found in asked.values() if found)
     plain: Any = factor_graph([source_of(np.ones((4, 2)), (2, 2))], GRAM, "aa").graph
     assert not any(layer.annotations for layer in plain.layers.values())
+
+
+def in_windows(graph: TaskGraph, leaves: int, threads: int) -> dict[str, Any]:
+    """The roots of a graph that is computed in windows of so many leaves."""
+    gathered = Gathered(graph)
+    for window in graph.windows(leaves):
+        gathered.add(window, dask.threaded.get(window.graph, list(window.keys), num_workers=threads))
+    return gathered.roots()
+
+
+@pytest.mark.parametrize("reduction", [GRAM, TSQR], ids=lambda r: r.name)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_windows_change_no_bit(reduction: Reduction, lazy: bool) -> None:
+    """Windows of 8 and of 64 leaves, on one thread and on two, give the bits and the tallies of the whole graph."""
+    field = matrix_with_spectrum(2700, 6, 0.5 ** np.arange(6), 0)
+    sources = [source_of(field, [20] * 135, lazy=lazy), source_of(field[:100], [25] * 4, name="v", lazy=lazy)]
+    graph = factor_graph(sources, reduction, "aa")
+    whole = compute(graph)
+    for leaves, threads in ((8, 1), (8, 2), (64, 2)):
+        roots = in_windows(graph, leaves, threads)
+        assert list(roots) == list(whole)
+        for name, partial in roots.items():
+            assert np.array_equal(partial.factor, whole[name].factor)
+            assert partial.tally.blocks == whole[name].tally.blocks
+
+
+def test_windows_are_made_one_at_a_time() -> None:
+    """Passes over 10 000 and over 100 000 blocks hold the tasks of a window or two: windows come and go, and counting makes none."""
+    peaks = []
+    for n_blocks in (10_000, 100_000):
+        graph = build([sum_tree(n_blocks)], "aa")
+        before = sys.getallocatedblocks()
+        assert graph.n_tasks == tree_tasks(n_blocks) + SHARED_TASKS
+        seen = [(window.n_leaves, sys.getallocatedblocks() - before) for window in graph.windows()]
+        assert sum(leaves for leaves, _ in seen) == n_blocks
+        peaks.append(max(blocks for _, blocks in seen))
+    # 585 tasks of a few objects each, perhaps twice (the window before); all tasks of the smaller pass would be 60 000.
+    assert max(peaks) < 20_000
+
+
+def test_two_graphs_of_one_content_share_no_key() -> None:
+    """A second run of the same content, whose leaves write elsewhere, is never served by the tasks of the first."""
+    first, second = (set(dict(build([sum_tree(9)], "aa").graph)) for _ in range(2))
+    assert first.isdisjoint(second)
+
+
+def test_windows_share_one_copy_of_what_leaves_share() -> None:
+    """The key of the shared values is the same in all windows, and no other is."""
+    graph = build([sum_tree(100)], "aa")
+    keys = [set(dict(window.graph)) for window in graph.windows(64)]
+    assert len(keys) == 2
+    assert [key_split(key) for key in keys[0] & keys[1]] == ["sum-shared"]

@@ -1,0 +1,1 @@
+"""How a pass scales: a simulated cluster whose leaves sleep instead of computing."""
