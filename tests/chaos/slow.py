@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +77,16 @@ def study_in(folder: Path, store: Path, address: str | None = None, **reduce: An
 
 def run_slowly(study: Study, log: Path, **options: Any) -> Any:
     """Run a study with `Slowly` around its readers."""
+    import nwidth.problems.stored
     from nwidth.runs import run
 
-    module: Any = sys.modules["nwidth.runs.run"]
-    prepare = module.prepare
-
-    def prepare_slow(*arguments: Any) -> Any:
-        made, problem, *rest = prepare(*arguments)
-        sources = {name: replace(source, read=Slowly(source.read, str(log))) for name, source in problem.sources.items()}
-        return (made, replace(problem, sources=sources), *rest)
-
-    module.prepare = prepare_slow
+    stored: Any = nwidth.problems.stored
+    reader = stored.StoreReader
+    stored.StoreReader = lambda *arguments: Slowly(reader(*arguments), str(log))
     try:
         return run(study, **options)
     finally:
-        module.prepare = prepare
+        stored.StoreReader = reader
 
 
 def main() -> None:
