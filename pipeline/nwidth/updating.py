@@ -240,7 +240,9 @@ def _written(into: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(into)
     if target.exists():
         raise StoreError(f"{target} exists already; remove it, or choose another path")
-    folder = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}"
+    # What a repair leaves beside the model goes with the folder around both.
+    around = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}"
+    folder = around / target.name
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -249,4 +251,4 @@ def _written(into: str | os.PathLike[str]) -> Iterator[Path]:
         yield folder
         folder.rename(target)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(around, ignore_errors=True)

@@ -13,24 +13,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nwidth import __version__
 from nwidth.config import Study
 from nwidth.errors import RunError
 from nwidth.models import files
+from nwidth.models.derived import FIELD_NORMS, write_per_field
 from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
-from nwidth.runs.plan import Plan, prepare
+from nwidth.runs.growth import runs_key
+from nwidth.runs.plan import Plan
 from nwidth.runs.resume import Guarded, kept_passes, on_shelf
-from nwidth.stages.pod import reduce_problem
+from nwidth.runs.updating import Offer, Prepared, offer_of, prepared
 from nwidth.stages.problem import PodResult, Problem
 from nwidth.stages.sinks import FolderSink
 from nwidth.stores import open_store
+from nwidth.stores.coordinates import read_coordinates
 from nwidth.workers import ClusterExecutor, Progress, check_workers, connected_cluster, local_cluster
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from nwidth.stores.protocol import SnapshotStore
 
 
@@ -45,6 +44,8 @@ class RunResult:
     """The manifest's entry of every basis."""
     plan: Mapping[str, Any]
     measured: Mapping[str, Any]
+    words: str = ""
+    """What there is to say about a store that grew since the last run."""
 
     @property
     def model(self) -> Path:
@@ -66,6 +67,7 @@ class RunResult:
             "bases": dict(self.bases),
             "plan": dict(self.plan),
             "measured": dict(self.measured),
+            "words": self.words,
         }
 
 
@@ -93,22 +95,29 @@ def run(
     store = open_store(study.store_url, options=study.store_options)
     with _room_on_disk(study), folder.held() as scratch:
         planned = store.reference()
-        made, problem, ranges = prepare(study, store, scratch / "patches")
         record, status = folder.record(), "nothing to do"
-        if record is not None and record["provenance"]["content_key"] == problem.token and not force:
+        offer = offer_of(study, store.schema(), folder.path / MODEL) if record is not None and not force else Offer()
+        ready = prepared(study, store, offer, scratch / "patches")
+        if record is not None and (offer.how == "none" or _is_of(record, ready.problem)) and not force:
             folder.sweep()
-            folder.note(status, key=problem.token)
+            folder.note(status, key=record["provenance"]["content_key"])
         else:
+            if offer.words:
+                folder.note("grown", words=offer.words)
             if on_plan is not None:
-                on_plan(made)
-            work = _Work(study, store, planned, made, problem, ranges, folder)
+                on_plan(ready.plan)
+            work = _Work(study, store, planned, ready, folder)
             record, status = work.done(progress, on_resume), "done"
         # A run that was killed after it had published is done, but for its report.
         if study.report.enabled and folder.report_is_stale():
             from nwidth.report import write_report
 
             write_report(folder.path, n_modes=study.report.modes)
-    return _result(status, study, record, folder)
+    return _result(status, study, record, folder, offer.words)
+
+
+def _is_of(record: Mapping[str, Any], problem: Problem) -> bool:
+    return bool(record["provenance"]["content_key"] == problem.token)
 
 
 @dataclass(frozen=True)
@@ -119,19 +128,17 @@ class _Work:
     store: SnapshotStore
     planned: Any
     """The store's reference when the run was planned."""
-    made: Plan
-    problem: Problem
-    ranges: tuple[tuple[int, int], ...]
+    ready: Prepared
     folder: RunFolder
 
     def done(
         self, progress: Progress | None, on_resume: Callable[[Mapping[str, tuple[int, int]]], None] | None
     ) -> dict[str, Any]:
         """Do it, publish it, and return its record."""
-        key, note = self.problem.token, self.folder.note
+        key, note = self.ready.problem.token, self.folder.note
         with self.folder.attempt(key) as attempt:
-            note("started", key=key, store=self.made.store, version=self.made.store_version)
-            problem, shelf = on_shelf(self.study, self.problem, attempt / PARTIALS)
+            note("started", key=key, store=self.ready.plan.store, version=self.ready.plan.store_version)
+            problem, shelf = on_shelf(self.study, self.ready.problem, attempt / PARTIALS)
             there = kept_passes(shelf, problem)
             if there:
                 note("resumed", key=key, blocks={name: blocks for name, (blocks, _) in there.items()})
@@ -153,7 +160,7 @@ class _Work:
         started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
         with _executor(study) as executor:
             guarded = Guarded(executor, store, self.planned)
-            result = reduce_problem(problem, study.reduce, guarded, FolderSink(model), study.workers.device, progress)
+            result = self.ready.reduce(problem, study.reduce, guarded, FolderSink(model), study.workers.device, progress)
             workers = executor.description
         provenance = {
             "nwidth": __version__,
@@ -165,13 +172,14 @@ class _Work:
             "started": started,
             "content_key": problem.token,
             "run": uuid.uuid4().hex,
+            **(self.ready.provenance or {}),
         }
-        bases = _write_model(model, study, store, self.made, result, self.ranges, provenance)
+        bases = _write_model(model, study, store, self.ready.plan, result, self.ready.ranges, provenance)
         return {
             "study": study.study.name,
             "configuration": study.model_dump(mode="json"),
             "store": _store_summary(store),
-            "plan": self.made.as_dict(),
+            "plan": self.ready.plan.as_dict(),
             "measured": {**_measured(result), "seconds": time.perf_counter() - clock},
             "bases": bases,
             "provenance": {**provenance, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
@@ -230,14 +238,12 @@ def _write_model(
 ) -> dict[str, Any]:
     import zarr
 
-    from nwidth.stores.view import open_dataset
-
-    dataset = open_dataset(store)
-    files.write_snapshots(model, snapshot_coordinates(dataset, ranges))
+    coordinates = read_coordinates(store, ranges)
+    files.write_snapshots(model, coordinates)
     mesh = store.mesh()
     if mesh is not None:
         files.write_mesh(model, mesh, store.integration_points())
-    files.write_grid(model, dataset.coords)
+    files.write_grid(model, coordinates)
     factors = zarr.open_group(str(model / "factors"), mode="w")
     for name, factor in result.factors.items():
         files.write_array(factors, name, factor, ("snapshot", "snapshot_"))
@@ -253,10 +259,13 @@ def _write_model(
             field_scaling=parts.field_scaling,
             snapshot_scaling=study.reduce.snapshot_scaling,
             centred=study.reduce.centre,
-        )
+        ) | dict(result.notes.get(parts.name, {}))
+    if result.field_norms:
+        write_per_field(model, FIELD_NORMS, result.field_norms, ("snapshot",))
+    runs = [run for run in store.schema().runs if run.stop <= made.snapshots]
     manifest = {
         "study": study.study.name,
-        "store": {"url": made.store, "version": made.store_version, "snapshots": made.snapshots},
+        "store": {"url": made.store, "version": made.store_version, "snapshots": made.snapshots, "runs_key": runs_key(runs)},
         "reduce": study.reduce.model_dump(mode="json"),
         "factor": result.route,
         "bases": entries,
@@ -264,14 +273,6 @@ def _write_model(
     }
     files.write_manifest(model, manifest)
     return entries
-
-
-def snapshot_coordinates(dataset: xr.Dataset, ranges: tuple[tuple[int, int], ...]) -> xr.Dataset:
-    """Simulation, time and parameters of the snapshots that were used."""
-    index = np.concatenate([np.arange(start, stop) for start, stop in ranges])
-    named = {str(name): coord for name, coord in dataset.coords.items() if coord.dims == ("snapshot",)}
-    bare: xr.Dataset = dataset.drop_vars([*dataset.data_vars, *dataset.coords])
-    return bare.assign_coords({name: coord.isel(snapshot=index).load() for name, coord in named.items()})
 
 
 def _store_summary(store: SnapshotStore) -> dict[str, Any]:
@@ -298,5 +299,5 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _result(status: str, study: Study, record: Mapping[str, Any], folder: RunFolder) -> RunResult:
-    return RunResult(status, folder.path, record["bases"], record["plan"], record["measured"])
+def _result(status: str, study: Study, record: Mapping[str, Any], folder: RunFolder, words: str) -> RunResult:
+    return RunResult(status, folder.path, record["bases"], record["plan"], record["measured"], words)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -122,6 +123,16 @@ def combine(
             for parts in lifted
         )
     return Combined(bases, factors, passes)
+
+
+def notes_of(basis: CombinedBasis, combination: Combination) -> dict[str, Any]:
+    """What the manifest says of a combined basis: what this step left out, relative, and what holds of all that was left out."""
+    known = combination.recombination
+    total = float(np.sum((known.snapshot_scale * known.snapshot_norms) ** 2))
+    return {
+        "remainder": {"orthogonal": known.remainder.orthogonal, "uncorrelated": known.remainder.uncorrelated},
+        "truncation_error": float(np.sqrt(basis.errors.truncated_square / total)) if total > 0 else 0.0,
+    }
 
 
 def _truncate(

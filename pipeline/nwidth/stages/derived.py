@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,12 +22,11 @@ from nwidth.models.derived import FIELD_NORMS, copy_place, write_per_field
 from nwidth.models.files import FieldShape
 from nwidth.models.model import Model
 from nwidth.stacking import FieldColumns, MeansReader
-from nwidth.stages.combining import Combination, Combined, CombinedBasis, combine, factor_columns
+from nwidth.stages.combining import Combination, Combined, CombinedBasis, combine, factor_columns, notes_of
 from nwidth.stages.parents import lineage
 from nwidth.stages.problem import Floats, Passes, Problem
-from nwidth.stages.sinks import FolderSink, ModesSink, Write
+from nwidth.stages.sinks import FolderSink, Write
 from nwidth_graphs.layout import Panel
-from nwidth_graphs.source import Reading
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,29 +60,16 @@ class WithMean:
 
 
 @dataclass(frozen=True)
-class MeanSink:
-    """A sink that writes known means beside the modes."""
+class MeanSink(FolderSink):
+    """Modes as Zarr arrays of a model folder, and beside them means that are known already."""
 
-    sink: ModesSink
-    means: Mapping[str, MeansReader]
+    means: Mapping[str, MeansReader] = field(default_factory=dict)
 
     def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
         """Create the arrays; `centred` speaks of the columns, which never are."""
         mean = self.means.get(shape.name)
-        write = self.sink.begin(basis, shape, rank, centred=mean is not None)
+        write = super().begin(basis, shape, rank, centred=mean is not None)
         return write if mean is None else WithMean(write, mean)
-
-    def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
-        """As the sink itself."""
-        return self.sink.repairing(basis, shape, transform)
-
-    def finish_repair(self, basis: str, shape: FieldShape) -> None:
-        """As the sink itself."""
-        self.sink.finish_repair(basis, shape)
-
-    def collect(self, basis: str, shape: FieldShape) -> tuple[Floats, Floats | None]:
-        """As the sink itself."""
-        return self.sink.collect(basis, shape)
 
 
 def request_like(bases: Mapping[str, Basis], rtol: float | None, rank: int | None) -> ReduceSection:
@@ -100,7 +86,7 @@ def make(
     """Run the passes of a recipe; modes and means are left under `model`."""
     factors = factor_columns(problem, passes)
     combinations = {name: recipe.combination(name, factors) for name in bases}
-    sink = MeanSink(FolderSink(model), recipe.means())
+    sink = MeanSink(model, means=recipe.means())
     return combine(problem, combinations, factors, request, passes, sink, reason)
 
 
@@ -116,6 +102,8 @@ class Story:
     content_key: str
     factor: str
     """Reduction of the factors that are kept, or of the pass."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the provenance says beside the usual."""
 
 
 def write_derived(
@@ -138,7 +126,7 @@ def write_derived(
     spectra : basis -> a spectrum that is better known than that of the combination
     notes : basis -> what its entry says beside the usual
     """
-    files.write_snapshots(model, snapshots)
+    files.write_snapshots(model, snapshots.coords)
     copy_place(parents, model)
     if factors is not None:
         write_per_field(model, "factors", factors, ("snapshot", "snapshot_"))
@@ -164,7 +152,7 @@ def write_derived(
 
 
 def _entry(model: Path, basis: CombinedBasis, combination: Combination, like: Basis) -> dict[str, Any]:
-    parts, remainder = basis.parts, combination.recombination.remainder
+    parts = basis.parts
     files.write_basis(model, parts.name, parts.spectrum, parts.coefficients, parts.certificate)
     entry = files.basis_entry(
         rank=len(parts.coefficients),
@@ -176,12 +164,7 @@ def _entry(model: Path, basis: CombinedBasis, combination: Combination, like: Ba
         snapshot_scaling=like.snapshot_scaling,
         centred=like.centred,
     )
-    known = combination.recombination
-    total = float(np.sum((known.snapshot_scale * known.snapshot_norms) ** 2))
-    return entry | {
-        "remainder": {"orthogonal": remainder.orthogonal, "uncorrelated": remainder.uncorrelated},
-        "truncated": float(np.sqrt(basis.errors.truncated_square / total)) if total > 0 else 0.0,
-    }
+    return entry | notes_of(basis, combination)
 
 
 def provenance(story: Story, parents: Sequence[Model]) -> dict[str, Any]:
@@ -195,4 +178,5 @@ def provenance(story: Story, parents: Sequence[Model]) -> dict[str, Any]:
         "content_key": story.content_key,
         "made_by": story.made_by,
         "parents": [lineage(parent) for parent in parents],
+        **story.details,
     }
