@@ -25,6 +25,7 @@ _HOMES = {
     "plan": "nwidth.runs",
     "pod": "nwidth.api",
     "run": "nwidth.runs",
+    "update": "nwidth.updating",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from nwidth.models.certificate import Certificate as Certificate
     from nwidth.updating import drop as drop
     from nwidth.updating import merge as merge
+    from nwidth.updating import update as update
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from nwidth.config import parse_bytes
+from nwidth.config import Study, load_study, parse_bytes
 from nwidth.errors import ConfigError, StoreError
 from nwidth.models.derived import joined_snapshots
 from nwidth.models.model import Model, open_model
@@ -175,6 +175,49 @@ def drop(
             notes=notes,
         )
     return open_model(Path(into))
+
+
+def update(
+    study: Study | str | os.PathLike[str], how: Literal["exact", "fast"] | None = None, *, progress: Progress | None = None
+) -> Model:
+    """Run a study, taking in what its store has gained since the last run, and return its model.
+
+    Parameters
+    ----------
+    study : Study or path of a study file
+    how : optional
+        ``"fast"`` reads the new simulations alone, twice; errors of the old snapshots become bounds. ``"exact"`` reads all, and
+        extends the Gram matrix of the last run; its spectrum equals that of a full run to rounding. ``reduce.update`` of the
+        study otherwise. Where the last model cannot be updated so, the study is run in full; the ledger says why.
+
+    Raises
+    ------
+    PlanError, ConfigError, StoreError, FieldError, RunError, CertificateError
+        As `nwidth.run`.
+
+    Notes
+    -----
+    Block update of the singular value decomposition: Zha and Simon 1999, Brand 2006.
+    """
+    from nwidth.runs import run
+
+    loaded = study if isinstance(study, Study) else load_study(os.fspath(study))
+    return open_model(run(with_update(loaded, how), progress=progress).model)
+
+
+def with_update(study: Study, how: str | None) -> Study:
+    """The study with another ``reduce.update``; as it is for None.
+
+    Raises
+    ------
+    ConfigError
+        `how` is none of full, exact, fast.
+    """
+    if how is None:
+        return study
+    if how not in ("full", "exact", "fast"):
+        raise ConfigError(f"update = {how!r} is unknown; use full, exact or fast")
+    return study.model_copy(update={"reduce": study.reduce.model_copy(update={"update": how})})
 
 
 def _make(

@@ -11,6 +11,7 @@ import typer
 from nwidth import __version__
 from nwidth.cli.output import amount, basis_lines, count, emit_json, measured_lines, plan_lines, say
 from nwidth.cli.progress import reporting
+from nwidth.cli.updating import add_commands
 
 app = typer.Typer(
     name="nwidth",
@@ -103,20 +104,24 @@ def plan(study: StudyFile, json: Json = False) -> None:
 def run(
     study: StudyFile,
     force: Annotated[bool, typer.Option(help="Run again, though nothing has changed.")] = False,
+    update: Annotated[str | None, typer.Option(help="full, exact or fast, instead of reduce.update.")] = None,
     json: Json = False,
 ) -> None:
     """Reduce the snapshots, certify the bases, publish the model, write the report."""
     from nwidth.config import load_study
     from nwidth.runs import run as run_study
+    from nwidth.updating import with_update
 
     with reporting(quiet=json) as report:
         told: dict[str, Any] = {} if json else {"on_plan": _say_plan, "on_resume": _say_resumed}
-        result = run_study(load_study(study), force=force, progress=report, **told)
+        result = run_study(with_update(load_study(study), update), force=force, progress=report, **told)
     if json:
         emit_json(result.as_dict())
         return
     if result.status == "nothing to do":
         say("nothing to do: this study was run on this version of the store; --force runs it again")
+    if result.words:
+        say(result.words)
     for name, entry in result.bases.items():
         say("", *basis_lines(name, entry))
     say("", *measured_lines(result.plan, result.measured))
@@ -193,3 +198,6 @@ def demo(folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Pa
     result = run_demo(folder, quiet=json)
     if json:
         emit_json(result)
+
+
+add_commands(app)
