@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from nwidth_graphs.kernels.lift import LiftSums, merge_lift_sums, row_means
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.missing import with_mask, without_masked_rows
-from nwidth_graphs.placement import to_device, to_host
+from nwidth_graphs.placement import Device, device_for, to_host
 from nwidth_graphs.reduction import Reduction
 from nwidth_graphs.source import FieldSource, Reading, as_rows
 
@@ -43,6 +43,10 @@ class Tally:
     """Blocks whose partial could not be kept, for want of room."""
     masked_rows: int = 0
     """Unknowns outside of the domain, see `nwidth_graphs.missing`."""
+    blocks_on_device: int = 0
+    """Blocks among them that were reduced on a device, see `nwidth_graphs.placement`."""
+    blocks_shipped: int = 0
+    """Blocks among them that another worker had read and decoded."""
 
     @staticmethod
     def merge(parts: Sequence[Tally]) -> Tally:
@@ -56,6 +60,8 @@ class Tally:
             blocks_reused=sum(part.blocks_reused for part in parts),
             blocks_unkept=sum(part.blocks_unkept for part in parts),
             masked_rows=sum(part.masked_rows for part in parts),
+            blocks_on_device=sum(part.blocks_on_device for part in parts),
+            blocks_shipped=sum(part.blocks_shipped for part in parts),
         )
 
 
@@ -88,11 +94,14 @@ class LiftPartial:
     interface: dict[int, Array] = field(default_factory=dict)
 
 
-def read_block(source: FieldSource, panel: Panel, reading: Array | None) -> Reading:
-    """Read one block through the source's own reader, or take the block (m, space...) that a Dask array's graph has made.
+def read_block(source: FieldSource, panel: Panel, reading: Array | Reading | None) -> Reading:
+    """Read one block through the source's own reader, or take what there is: a block (m, space...) that a Dask array's graph
+    has made, or the reading of `ship_block`.
 
     Rows outside of the domain come as zeros, and are named in `Reading.masked`.
     """
+    if isinstance(reading, Reading):
+        return reading
     if reading is not None:
         found = Reading(as_rows(reading))
     elif source.read is not None:
@@ -103,13 +112,22 @@ def read_block(source: FieldSource, panel: Panel, reading: Array | None) -> Read
     return found if source.fill is None else source.fill(panel, found)
 
 
-def factor_leaf(panel: Panel, *, source: FieldSource, reduction: Reduction, reading: Array | None = None) -> Partial:
+def ship_block(panel: Panel, *, source: FieldSource, **_: Any) -> Reading:
+    """The first half of any leaf, for a leaf on another worker: read one block, in memory of its own."""
+    started = time.perf_counter()
+    found = read_block(source, panel, None)
+    values = np.array(found.values, order="K") if found.lent else found.values
+    return replace(found, values=values, lent=False, read_seconds=time.perf_counter() - started)
+
+
+def factor_leaf(panel: Panel, *, source: FieldSource, reduction: Reduction, reading: Array | Reading | None = None) -> Partial:
     """Reduce one block to its factor."""
     started = time.perf_counter()
     block_read = read_block(source, panel, reading)
     read_done = time.perf_counter()
     product = source.product(panel)
-    block = to_device(block_read.values) if product.runs_on_device else block_read.values
+    device = device_for(product)
+    block = device.to_device(block_read.values)
     with np.errstate(over="ignore", invalid="ignore"):  # seen in the factor, and said in words
         factor = to_host(reduction.leaf(product, block, source.centre))
     bad: tuple[BadValue, ...] = ()
@@ -117,7 +135,7 @@ def factor_leaf(panel: Panel, *, source: FieldSource, reduction: Reduction, read
         bad = find_bad_values(source.name, panel, np.asarray(to_host(block)))
         factor = np.zeros_like(factor)
     interface = interface_rows(source, panel, block_read.values)
-    return Partial(factor, tally_of(block_read, started, read_done), interface, bad)
+    return Partial(factor, tally_of(block_read, started, read_done, device), interface, bad)
 
 
 def lift_leaf(
@@ -127,21 +145,23 @@ def lift_leaf(
     write: Callable[[Panel, Array, Array | None], None],
     transform: Array,
     predicted: Array | None,
-    reading: Array | None = None,
+    reading: Array | Reading | None = None,
 ) -> LiftPartial:
     """Lift one block, write its modes (and its mean), and measure what the basis misses there."""
     started = time.perf_counter()
     block_read = read_block(source, panel, reading)
     read_done = time.perf_counter()
     product = source.product(panel)
-    move = to_device if product.runs_on_device else to_host
-    block = move(block_read.values)
-    modes, sums = product.lift(block, move(transform), None if predicted is None else move(predicted), centre=source.centre)
+    device = device_for(product)
+    block, there = device.to_device(block_read.values), device.to_device(transform)
+    expected = None if predicted is None else device.to_device(predicted)
+    modes, sums = product.lift(block, there, expected, centre=source.centre)
     means = row_means(block) if source.centre else None
     write(panel, *with_mask(block_read.masked, to_host(modes), None if means is None else to_host(means)))
     squares = None if sums.residual_squares is None else to_host(sums.residual_squares)
     host_sums = LiftSums(to_host(sums.overlap), to_host(sums.coefficients), squares)
-    return LiftPartial(host_sums, tally_of(block_read, started, read_done), interface_rows(source, panel, block_read.values))
+    tally = tally_of(block_read, started, read_done, device)
+    return LiftPartial(host_sums, tally, interface_rows(source, panel, block_read.values))
 
 
 def merge_partials(reduction: Reduction, parts: Sequence[Partial]) -> Partial:
@@ -220,15 +240,18 @@ def interface_rows(source: FieldSource, panel: Panel, values: Array) -> dict[int
     return {} if rows is None else {panel.index: rows}
 
 
-def tally_of(reading: Reading, started: float, read_done: float) -> Tally:
+def tally_of(reading: Reading, started: float, read_done: float, device: Device | None = None) -> Tally:
     """The tally of one block whose leaf ends now; times are those of `time.perf_counter`."""
+    shipped = reading.read_seconds is not None
     return Tally(
         bytes_read=reading.bytes_read,
-        read_seconds=read_done - started,
+        read_seconds=read_done - started if reading.read_seconds is None else reading.read_seconds,
         compute_seconds=time.perf_counter() - read_done,
         blocks=1,
         peak_process_bytes=peak_process_bytes(),
         masked_rows=0 if reading.masked is None else len(reading.masked),
+        blocks_on_device=int(device is not None and device.name != "cpu"),
+        blocks_shipped=int(shipped),
     )
 
 

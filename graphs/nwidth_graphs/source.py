@@ -31,6 +31,8 @@ class Reading:
     """Whether `values` is a buffer of the reader's own, which its user may change; otherwise it may be the array of a person."""
     masked: Array | None = None
     """Indices of the rows that are outside of the domain, see `nwidth_graphs.missing`; found by the leaf, not by the reader."""
+    read_seconds: float | None = None
+    """How long it took where it was read, if that was another worker than the one that reduces it."""
 
 
 def _identity_everywhere(panel: Panel) -> BlockProduct:
