@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from nwidth_graphs.leaves import close_factor, factor_leaf, merge_partials
+from nwidth_graphs.leaves import close_factor, factor_leaf, merge_partials, ship_block
 from nwidth_graphs.placement import leaf_annotations
 from nwidth_graphs.reduction import Reduction
 from nwidth_graphs.source import FieldSource, without_array
@@ -40,4 +40,5 @@ def _tree(source: FieldSource, reduction: Reduction) -> Tree:
         close=close_factor,
         shared={"source": without_array(source), "reduction": reduction},
         array=source.array,
+        read=ship_block,
     )

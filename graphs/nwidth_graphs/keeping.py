@@ -89,8 +89,8 @@ class KeptLeaf:
 
     def __call__(self, bundle: Bundle, **shared: Any) -> Any:
         # Files first: the proof is asked for only where there is something to prove.
-        found = self.shelf.load(self.folder, bundle.name)
-        if isinstance(found, Kept) and found.proof == _proof(bundle, shared):
+        found = self.found(bundle, shared)
+        if found is not None:
             return _with_tally(found.result, lambda tally: _reused(tally, len(bundle.blocks)))
         result = self._reduce(bundle, shared)
         if nbytes_of(result) > self.limit_bytes or self.shelf.save(
@@ -99,6 +99,11 @@ class KeptLeaf:
             return result
         return _with_tally(result, lambda tally: replace(tally, blocks_unkept=len(bundle.blocks)))
 
+    def found(self, bundle: Bundle, shared: Mapping[str, Any]) -> Kept | None:
+        """What lies on the shelf for these blocks, and still holds."""
+        found = self.shelf.load(self.folder, bundle.name)
+        return found if isinstance(found, Kept) and found.proof == _proof(bundle, shared) else None
+
     def _reduce(self, bundle: Bundle, shared: Mapping[str, Any]) -> Any:
         """The subtree of these blocks, merged in the tree's own order."""
         level = [self.leaf(block, **shared) for block in bundle.blocks]
@@ -106,6 +111,17 @@ class KeptLeaf:
             parts = [level[start : start + self.fan_in] for start in range(0, len(level), self.fan_in)]
             level = [part[0] if len(part) == 1 else self.merge(part) for part in parts]
         return level[0]
+
+
+@dataclass(frozen=True)
+class KeptRead:
+    """``read(bundle, **shared)`` of one block for a leaf on another worker; None where the leaf will find its result."""
+
+    leaf: KeptLeaf
+    read: Callable[..., Any]
+
+    def __call__(self, bundle: Bundle, **shared: Any) -> Any:
+        return None if self.leaf.found(bundle, shared) is not None else self.read(bundle.blocks[0], **shared)
 
 
 def kept(tree: Tree, token: str, fan_in: int) -> Tree:
@@ -123,7 +139,9 @@ def kept(tree: Tree, token: str, fan_in: int) -> Tree:
     limit = np.iinfo(np.int64).max if source.shelf.always else max(SMALL_BYTES, int(KEPT_SHARE * block_bytes * size))
     leaf = KeptLeaf(tree.leaf, tree.merge, fan_in, source.shelf, f"{tree.method}-{tree.field}-{key}", limit)
     bundles = [Bundle(start, tuple(tree.blocks[start : start + size])) for start in range(0, len(tree.blocks), size)]
-    return replace(tree, leaf=leaf, blocks=bundles)
+    # Only what is read block by block can be read elsewhere.
+    read = None if tree.read is None or size > 1 else KeptRead(leaf, tree.read)
+    return replace(tree, leaf=leaf, blocks=bundles, read=read)
 
 
 def grain(result: int, block: int, n_blocks: int, fan_in: int, *, always: bool = False) -> int:

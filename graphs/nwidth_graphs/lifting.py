@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.layout import Panel
-from nwidth_graphs.leaves import close_lift, lift_leaf, merge_lift_partials
+from nwidth_graphs.leaves import close_lift, lift_leaf, merge_lift_partials, ship_block
 from nwidth_graphs.placement import leaf_annotations
 from nwidth_graphs.source import FieldSource, without_array
 from nwidth_graphs.trees import TaskGraph, Tree, build
@@ -59,4 +59,5 @@ def _tree(lift: Lift) -> Tree:
         close=close_lift,
         shared=shared,
         array=lift.source.array,
+        read=ship_block,
     )

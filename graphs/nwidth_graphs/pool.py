@@ -25,6 +25,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +40,6 @@ _HOPELESS = 1e5
 class Way(IntEnum):
     """How one block is computed."""
 
-    ANYWHERE = 0
-    """By whoever is free, with what that worker has."""
     HOST = 1
     DEVICE = 2
     SHIPPED = 3
@@ -81,6 +80,22 @@ class Split:
     def n_blocks(self) -> int:
         """Of the pass."""
         return self.host + self.device + self.shipped
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The way of every block of a pass, as a graph takes it."""
+
+    ways: Mapping[int, bytes]
+    """Tree -> the `Way` of each of its blocks; a tree that is not here is computed by whoever is free."""
+    in_transit: int
+    """Most blocks on their way from CPU to GPU workers at once."""
+    held: Any = None
+    """What keeps the results of the probe on the cluster until the pass has taken them."""
+
+    def count(self) -> dict[str, int]:
+        """Blocks by way."""
+        return {way.name.lower(): sum(found.count(way) for found in self.ways.values()) for way in Way}
 
 
 def split_blocks(rates: Rates, n_cpu: int, n_gpu: int, n_blocks: int, *, gpu_threads: int = 2) -> Split:
@@ -125,7 +140,7 @@ def ways(split: Split, n_blocks: int, first: Sequence[Way] = ()) -> bytes:
     done = np.zeros(3)
     found = bytearray(first)
     for way in first:
-        done[way - 1] += 1
+        done[int(way) - 1] += 1
     for count in range(len(first) + 1, n_blocks + 1):
         # Given blocks may be ahead of a way's share; a way without a share never gets one.
         behind = np.where(share > 0, count * share - done, -np.inf)
@@ -133,11 +148,6 @@ def ways(split: Split, n_blocks: int, first: Sequence[Way] = ()) -> bytes:
         done[chosen] += 1
         found.append(chosen + 1)
     return bytes(found[:n_blocks])
-
-
-def count_ways(found: Sequence[int]) -> Mapping[str, int]:
-    """How many blocks go which way, by its name in small letters."""
-    return {way.name.lower(): count for way in Way if (count := sum(other == way for other in found))}
 
 
 def _check(rates: Rates, n_cpu: int, n_gpu: int) -> None:

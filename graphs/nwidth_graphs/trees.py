@@ -7,6 +7,12 @@ A reduction becomes one task per block and a tree above them (`topology.py` has 
                        └───────┬────────┘
                              root                    {method}-root-{field}         closes: what needs all blocks, once
 
+In a pool of CPU and GPU workers a leaf may be two tasks, the first half on another worker than the second:
+
+    read-0 ──block──> leaf-0 ──> ticket-0 ──> read-4         {method}-read-{field}, {method}-ticket-{field}
+
+A block is read for shipping only when the ticket of an earlier one is there, so that few are on their way at once.
+
 The tasks of a pass are made window by window, when an executor asks for the next one: 100 000 blocks are a list of panels, and
 never 100 000 task objects. What windows give, `Gathered` merges above them.
 
@@ -19,12 +25,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
 from nwidth_graphs import topology
 from nwidth_graphs.keeping import kept
+from nwidth_graphs.pool import DEVICE_SLOT, HOST_SLOT, Placement, Way
 from nwidth_graphs.topology import FAN_IN, Piece, Upward, tree_tasks
 
 __all__ = ["FAN_IN", "Gathered", "SHARED_TASKS", "Key", "TaskGraph", "Tree", "Window", "Work", "build", "tree_tasks"]
@@ -50,6 +57,8 @@ class Tree:
     """Values that every leaf takes; one task holds them, and they are sent once to a worker and not once per block."""
     array: Any = None
     """A Dask array whose blocks, in order, are the leaves' readings; None where leaves read for themselves."""
+    read: Callable[..., Any] | None = None
+    """``read(block, **shared)``: the leaf's `reading`, made on another worker; None where only the leaf itself can read."""
 
     @property
     def name(self) -> str:
@@ -91,6 +100,8 @@ class TaskGraph:
     token: str
     annotations: Mapping[str, Any] = field(default_factory=dict)
     """Of the leaves alone."""
+    placement: Placement | None = None
+    """Which way every block goes in a pool of workers; None lets whoever is free take it."""
 
     def windows(self, leaves: int = topology.MIN_WINDOW_LEAVES) -> Iterator[Window]:
         """The pass in windows of at most `leaves` blocks, a power of `FAN_IN`, each made when it is asked for.
@@ -131,7 +142,29 @@ class TaskGraph:
         """Tasks of the pass, those that make the blocks of a Dask array among them; pure arithmetic where there is none."""
         if any(tree.array is not None for tree in self.trees):
             return len(self.graph)
-        return sum(tree_tasks(len(tree.blocks)) + SHARED_TASKS for tree in self.trees)
+        shipped = 0 if self.placement is None else self.placement.count()["shipped"]
+        return sum(tree_tasks(len(tree.blocks)) + SHARED_TASKS for tree in self.trees) + 2 * shipped
+
+    def placed(self, placement: Placement) -> TaskGraph:
+        """The same pass, with its blocks where a pool's split wants them: no result changes but by rounding."""
+        return replace(self, placement=placement)
+
+    def probe(self, tree: int, count: int, leaves: int) -> tuple[Any, list[Key]]:
+        """The first `count` leaves of one tree, as a graph of the very tasks that the first window holds, and their keys.
+
+        Whoever keeps their results on the cluster until the pass has run reads nothing twice.
+
+        Raises
+        ------
+        ValueError
+            They are not in the first window, of `leaves` leaves.
+        """
+        window = next(self.windows(leaves))
+        for piece, name in zip(window.pieces, window.leaf_names, strict=True):
+            if piece.tree == tree and piece.start == 0 and piece.stop >= count:
+                keys: list[Key] = [(name, index) for index in range(count)]
+                return window.graph, keys
+        raise ValueError(f"the first {count} leaves of tree {tree} are not in the first window")
 
 
 SHARED_TASKS = 1
@@ -189,14 +222,20 @@ def _window(graph: TaskGraph, number: int, pieces: tuple[Piece, ...]) -> Window:
     for piece in pieces:
         tree = graph.trees[piece.tree]
         names = _Names(tree, graph.token, number)
-        leaves, level = _leaf_layer(tree, piece, names) if tree.array is None else _array_leaves(tree, names.leaf)
+        asked: Mapping[str, Any] = graph.annotations
+        if tree.array is not None:
+            leaves, level = _array_leaves(tree, names.leaf)
+        elif graph.placement is not None and piece.tree in graph.placement.ways:
+            leaves, level, asked = _placed_layer(tree, piece, names, graph.placement)
+        else:
+            leaves, level = _leaf_layer(tree, piece, names)
         merges, top = _merge_layer(tree, level, names)
         if piece.whole:
             merges[names.root] = _closing(names, top)
         keys.append(names.root if piece.whole else top)
         layers |= {
             names.work[0]: MaterializedLayer(_work_layer(tree, names.work)),
-            names.leaf: MaterializedLayer(leaves, annotations=dict(graph.annotations) or None),
+            names.leaf: MaterializedLayer(leaves, annotations=dict(asked) or None),
             names.step("merge"): MaterializedLayer(merges),
         }
         dependencies |= {
@@ -254,8 +293,51 @@ def _leaf_layer(tree: Tree, piece: Piece, names: _Names) -> tuple[dict[Key, Any]
     return {key: Task(key, _run_leaf, block, work, _data_producer=True) for key, block in zip(keys, blocks, strict=True)}, keys
 
 
+def _placed_layer(
+    tree: Tree, piece: Piece, names: _Names, placement: Placement
+) -> tuple[dict[Key, Any], list[Key], Mapping[str, Any]]:
+    """The leaves of a piece where a pool's split wants them, and what they ask of their workers.
+
+    Annotations belong to layers, and the leaves of one layer ask for different workers: Dask takes a function of the key, too.
+    """
+    from dask.task_spec import Task, TaskRef
+
+    work = TaskRef(names.work)
+    keys: list[Key] = []
+    tickets: list[Key] = []
+    tasks: dict[Key, Any] = {}
+    asked: dict[Key, Mapping[str, int]] = {}
+    for index in range(piece.start, piece.stop):
+        key, way, block = (names.leaf, index), placement.ways[piece.tree][index], tree.blocks[index]
+        keys.append(key)
+        asked[key] = {HOST_SLOT if way == Way.HOST else DEVICE_SLOT: 1}
+        if way != Way.SHIPPED:
+            tasks[key] = Task(key, _run_leaf, block, work, _data_producer=True)
+            continue
+        read, ticket = (names.step("read"), index), (names.step("ticket"), index)
+        asked[read] = {HOST_SLOT: 1}
+        first = [TaskRef(tickets[-placement.in_transit])] if len(tickets) >= placement.in_transit else []
+        tasks[read] = Task(read, _run_read, block, tree.read, work, *first)
+        tasks[key] = Task(key, _run_shipped, block, TaskRef(read), work)
+        tasks[ticket] = Task(ticket, _give_ticket, TaskRef(key))
+        tickets.append(ticket)
+    return tasks, keys, {"resources": asked.get}
+
+
 def _run_leaf(block: Any, work: Work) -> Any:
     return work.leaf(block, **work.shared)
+
+
+def _run_read(block: Any, read: Callable[..., Any], work: Work, *_: None) -> Any:
+    return read(block, **work.shared)
+
+
+def _run_shipped(block: Any, reading: Any, work: Work) -> Any:
+    return work.leaf(block, **work.shared, reading=reading)
+
+
+def _give_ticket(_: Any) -> None:
+    """Says that a block has arrived and been reduced, and weighs nothing itself."""
 
 
 def _run_close(result: Any, work: Work) -> Any:
