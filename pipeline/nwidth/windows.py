@@ -12,8 +12,9 @@ their tasks again.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from nwidth_graphs.trees import Window
 
 POLL_SECONDS = 0.25
+# How often the driver looks whether a window has landed, while others fly on.
+LOOK_SECONDS = 0.02
 # One window ends, one runs, and one waits: while the last blocks of a window are computed, all other threads have work.
 IN_FLIGHT = 3
 # A window that does not end (a worker ten times slower than the rest has its last block) is overtaken by so many others at most,
@@ -88,18 +91,14 @@ class Flights:
         return len(self.flying) < IN_FLIGHT and (not self.flying or submitted - self.flying[0].number < MAX_LEAD)
 
     def _next_to_land(self) -> Flight:
-        from distributed import wait
-        from distributed.client import FuturesCancelledError
-
         if len(self.flying) == 1:
             return self.flying[0]  # gathering waits for it
+        # Looking at the states of a few futures costs nothing; `distributed.wait` does not survive the closing of its client.
         while True:
             for flight in self.flying:
                 if flight.landed:
                     return flight
-            pending = [future for flight in self.flying for future in flight.futures if future.status == "pending"]
-            with suppress(FuturesCancelledError):  # gathering says it of the window that it befell
-                wait(pending, return_when="FIRST_COMPLETED")
+            time.sleep(LOOK_SECONDS)
 
 
 def _submit(client: Any, window: Window) -> list[Any]:

@@ -151,7 +151,13 @@ def local_cluster(count: int, threads: int, memory: int, device: str = "cpu") ->
 
     if device == "cuda":
         _refuse_without_gpu()
-    settings = {"distributed.admin.log-format": "%(message)s", "distributed.worker.memory.spill": False}
+    settings = {
+        "distributed.admin.log-format": "%(message)s",
+        "distributed.worker.memory.spill": False,
+        # No block is sent to a busy worker: one that is ten times slower than the others holds up a pass by one block, not two.
+        # Waiting for the next block costs milliseconds, and a block takes a good part of a second.
+        "distributed.scheduler.worker-saturation": 1.0,
+    }
     with (
         dask.config.set(settings),
         LocalCluster(

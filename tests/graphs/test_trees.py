@@ -154,7 +154,7 @@ def test_windows_change_no_bit(reduction: Reduction, lazy: bool) -> None:
 
 
 def test_windows_are_made_one_at_a_time() -> None:
-    """Passes over 10 000 and over 100 000 blocks hold the tasks of a window or two: windows come and go, and counting makes none."""
+    """Passes over 10 000 and over 100 000 blocks hold the tasks of a window or two, and counting makes none."""
     peaks = []
     for n_blocks in (10_000, 100_000):
         graph = build([sum_tree(n_blocks)], "aa")

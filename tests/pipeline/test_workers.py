@@ -53,13 +53,19 @@ def test_any_number_of_workers_gives_the_same_bits(in_process: Any, route: Any) 
         assert np.array_equal(one, other)
 
 
+def blocks_per_thread(dask_scheduler: Any) -> float:
+    """How many blocks a scheduler gives to a thread at a time."""
+    return float(dask_scheduler.WORKER_SATURATION)
+
+
 def test_processes_give_the_same_bits_and_their_modes() -> None:
-    """Worker processes return the same bits; modes are not lost in a copy, and a repair and a mean come back, too."""
+    """Worker processes return the same bits, modes are not lost in a copy, a repair and a mean come back; no block is queued."""
     here = nw.pod(lazy_field(), rank=9, route="gram", centre=True)
     assert here.certificate.repaired
     for count in (1, 2):
         with local_cluster(count, 1, 2**30) as executor:
             there = nw.pod(lazy_field(), rank=9, route="gram", centre=True, client=executor.client)
+            assert executor.client.run_on_scheduler(blocks_per_thread) == 1.0
             for one, other in zip((*bits(here), here.mean.values), (*bits(there), there.mean.values), strict=True):
                 assert np.array_equal(one, other)
 
