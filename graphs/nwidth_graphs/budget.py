@@ -76,15 +76,16 @@ def row_bytes(snapshots: int, itemsize: int, rank_bound: int) -> int:
     return snapshots * itemsize + 2 * FLOAT * rank_bound + 2 * FLOAT
 
 
-def scratch_bytes(reduction: Reduction, snapshots: int, rank_bound: int) -> int:
-    """Bytes of a leaf beyond its block, the larger of the two passes."""
+def scratch_bytes(reduction: Reduction | None, snapshots: int, rank_bound: int) -> int:
+    """Bytes of a leaf beyond its block, the larger of the two passes; of the lifting pass alone where there is no reduction."""
     lift = FLOAT * (4 * PANEL_ROWS * snapshots + 3 * PANEL_ROWS * rank_bound + 4 * rank_bound * snapshots)
-    return max(reduction.scratch_bytes(snapshots), lift)
+    return lift if reduction is None else max(reduction.scratch_bytes(snapshots), lift)
 
 
-def merge_bytes(snapshots: int, rank_bound: int) -> int:
+def merge_bytes(snapshots: int, rank_bound: int, *, factors: bool = True) -> int:
     """Bytes of one merge at work: its operands and the result, with a copy of each in transit."""
-    return 2 * (FAN_IN + 2) * FLOAT * max(snapshots * snapshots, rank_bound * (snapshots + rank_bound))
+    sums = rank_bound * (snapshots + rank_bound)
+    return 2 * (FAN_IN + 2) * FLOAT * (max(snapshots * snapshots, sums) if factors else sums)
 
 
 def factor_cost(
@@ -102,28 +103,40 @@ def factor_cost(
     )
 
 
-def lift_cost(sources: Sequence[FieldSource], *, stored_bytes: int, decode_bytes: int, threads: int, rank_bound: int) -> PassCost:
-    """The second pass: modes, coefficients and, where errors are small, residual: n m N multiply-adds each."""
+def lift_cost(
+    sources: Sequence[FieldSource],
+    *,
+    stored_bytes: int,
+    decode_bytes: int,
+    threads: int,
+    rank_bound: int,
+    after: Reduction | None = GRAM,
+) -> PassCost:
+    """The second pass: modes, coefficients and, where errors are small, residual: n m N multiply-adds each.
+
+    `after` is the factor pass before it, whose m x m matrices a worker's peak includes; None where there was none.
+    """
     return PassCost(
         name="lift",
         reads=1,
         bytes_to_read=stored_bytes,
         flops=sum(6.0 * source.rows * source.snapshots * rank_bound for source in sources),
         tasks=sum(tree_tasks(len(source.panels)) + LIFT_SHARED_TASKS for source in sources),
-        peak_bytes=peak_bytes(sources, GRAM, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
+        peak_bytes=peak_bytes(sources, after, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
     )
 
 
-def peak_bytes(sources: Sequence[FieldSource], reduction: Reduction, *, decode_bytes: int, threads: int, rank_bound: int) -> int:
+def peak_bytes(
+    sources: Sequence[FieldSource], reduction: Reduction | None, *, decode_bytes: int, threads: int, rank_bound: int
+) -> int:
     """Upper bound of the resident size of a worker in either pass."""
     snapshots = sources[0].snapshots
     block = max(
         source.largest_panel * row_bytes(snapshots, source.itemsize, rank_bound) + inner_bytes(source) for source in sources
     )
     leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound)
-    return (
-        PROCESS_BYTES + threads * leaf + merge_bytes(snapshots, rank_bound) + sum(interface_bytes(source) for source in sources)
-    )
+    merges = merge_bytes(snapshots, rank_bound, factors=reduction is not None)
+    return PROCESS_BYTES + threads * leaf + merges + sum(interface_bytes(source) for source in sources)
 
 
 def interface_bytes(source: FieldSource) -> int:

@@ -161,7 +161,9 @@ def sketch_costs(
     stored_bytes, decode_bytes, threads : as in `nwidth_graphs.budget`
     """
     read = _sketch_cost(sources, sample, stored_bytes, decode_bytes, threads, kept=False)
-    lift = lift_cost(sources, stored_bytes=stored_bytes, decode_bytes=decode_bytes, threads=threads, rank_bound=sample)
+    lift = lift_cost(
+        sources, stored_bytes=stored_bytes, decode_bytes=decode_bytes, threads=threads, rank_bound=sample, after=None
+    )
     return (*(read for _ in range(sketches)), lift)
 
 

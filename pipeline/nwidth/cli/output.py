@@ -82,7 +82,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     passes = [
         [
             cost["name"],
-            str(cost["reads"]),
+            f"{cost['reads']:.3g}",
             amount(cost["bytes_to_read"]),
             operations(cost["flops"]),
             str(cost["tasks"]),
@@ -104,6 +104,33 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         *table(["field", "unknowns", "dtype", "blocks", "bytes", "stored", "inner product"], fields),
         "",
         *table(["pass", "reads", "to read", "work", "tasks", "peak per worker"], passes),
+        *_comparison_lines(plan.get("comparison", ())),
+    ]
+
+
+def _comparison_lines(routes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The routes beside each other, and why those that cannot be taken cannot."""
+    body = [
+        [
+            cost["route"],
+            f"{cost['reads']:.3g}",
+            amount(cost["bytes_to_read"]),
+            operations(cost["flops"]),
+            str(cost["tasks"]),
+            memory(cost["peak_bytes"]),
+            f"{cost['seconds']:.2g} s",
+            cost["guarantee"],
+        ]
+        for cost in routes
+        if cost["feasible"]
+    ]
+    refused = [(cost["route"], cost["why_not"]) for cost in routes if cost["why_not"]]
+    if not body:
+        return []
+    return [
+        "",
+        *table(["route", "reads", "to read", "work", "tasks", "peak per worker", "about", "error"], body),
+        *(f"  not {name}: {why}" for name, why in refused),
     ]
 
 
@@ -112,7 +139,7 @@ def measured_lines(plan: Mapping[str, Any], measured: Mapping[str, Any]) -> list
     predicted = {cost["name"]: cost for cost in plan["passes"]}
     body = []
     for done in measured["passes"]:
-        asked = predicted.get(done["name"], predicted["factor"] if done["name"] in ("gram", "tsqr") else {})
+        asked = predicted.get(done["name"], predicted.get("factor", {}) if done["name"] in ("gram", "tsqr") else {})
         body.append(
             [
                 done["name"],

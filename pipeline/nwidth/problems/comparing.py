@@ -12,21 +12,34 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nwidth.config import ReduceSection
+from nwidth.config import SKETCH_MIN_RTOL, ReduceSection
 from nwidth.errors import PlanError
-from nwidth.problems.cutting import Cut, Memory, cut_chunks, cut_field, inner_row_bytes, rank_bound
+from nwidth.problems.cutting import SPARSE, Cut, Memory, cut_chunks, cut_field, inner_row_bytes, rank_bound
 from nwidth.stages.problem import Grouping, basis_groups
 from nwidth.stages.route import GRAM_MIN_RTOL, REDUCTIONS, RouteCost, choose_route
-from nwidth_graphs.budget import PROCESS_BYTES, PassCost, block_bytes_for, factor_cost, lift_cost, merge_bytes, scratch_bytes
+from nwidth_graphs.budget import (
+    PROCESS_BYTES,
+    PassCost,
+    block_bytes_for,
+    factor_cost,
+    lift_cost,
+    merge_bytes,
+    row_bytes,
+    scratch_bytes,
+)
 from nwidth_graphs.hapod import hapod_costs, whole_rows_bytes
 from nwidth_graphs.kernels.hapod import distributed, incremental
 from nwidth_graphs.layout import groups, panel_reads, whole_panel
 from nwidth_graphs.reduction import FLOAT, GRAM, TSQR, Reduction, reduction_named
+from nwidth_graphs.sampling import first_sample
+from nwidth_graphs.sketch import nystrom_costs, sketch_costs, sketch_merge_bytes, sketch_row_bytes, sketch_scratch_bytes
 from nwidth_graphs.source import FieldSource
 from nwidth_graphs.wide import wide_costs
 
 # Rows per snapshot up to which the factor of the transpose is considered, and snapshots from which it matters.
 WIDE_ASPECT, WIDE_SNAPSHOTS = 0.25, 1000
+# Share of the snapshots up to which a rank is small enough to be sampled, and how much faster that must be.
+SMALL_RANK, WORTH_SAMPLING = 0.1, 1.3
 # Columns of a node above the leaves that a plan counts on, its factor takes 2 MiB; a run may use what its memory holds.
 NODE_COLUMNS = 512
 # A node of more snapshots than this computes more than it saves.
@@ -56,6 +69,11 @@ class FieldLayout:
     """Whether some snapshots can be read without the others."""
     granules: tuple[tuple[int, ...], ...] = ()
     """Boxes of space that may be read alone, best first, where there is no store."""
+
+    @property
+    def gram_only(self) -> bool:
+        """Whether the inner product has no factor, which every route but Gram's needs."""
+        return self.inner_product == SPARSE
 
     @property
     def snapshots(self) -> int:
@@ -103,8 +121,19 @@ def compare_routes(layouts: Sequence[FieldLayout], request: ReduceSection, memor
         "tsqr": lambda: _factor_candidate("tsqr", layouts, request, memory),
         "wide": lambda: _wide_candidate(layouts, request, memory),
         "hapod": lambda: _hapod_candidate(layouts, request, memory),
+        "sketch": lambda: _sketch_candidate("sketch", layouts, request, memory),
+        "nystrom": lambda: _sketch_candidate("nystrom", layouts, request, memory),
     }
+    sparse = next((layout.name for layout in layouts if layout.gram_only), None)
+    if sparse is not None:
+        makers |= dict.fromkeys([name for name in makers if name != "gram"], lambda: _refuse_sparse(sparse))
     return tuple(_candidate(name, make) for name, make in makers.items())
+
+
+def _refuse_sparse(field_name: str) -> Candidate:
+    raise PlanError(
+        f'the inner product of field {field_name!r} is a sparse matrix, which has no factor here; set route = "auto" or "gram"'
+    )
 
 
 def choose(candidates: Sequence[Candidate], layouts: Sequence[FieldLayout], request: ReduceSection) -> tuple[Candidate, str]:
@@ -121,15 +150,24 @@ def choose(candidates: Sequence[Candidate], layouts: Sequence[FieldLayout], requ
         if not asked.cost.feasible:
             raise PlanError(asked.cost.why_not)
         return asked, f'route = "{request.route}" was asked for'
-    preferred = known[choose_route(request).reduction.name]
+    own = choose_route(request, gram_only=any(layout.gram_only for layout in layouts))
+    preferred = known[own.reduction.name]
     rivals = [known["wide"]] if _is_wide(layouts) else []
+    if _is_long(layouts, request):
+        rivals.append(known["sketch"])
     if not preferred.cost.feasible:
-        rivals = [known["wide"], known["hapod"]]
+        rivals = [known["wide"], known["hapod"], known["sketch"]]
     feasible = [rival for rival in rivals if rival.cost.feasible]
     if preferred.cost.feasible:
-        cheaper = [rival for rival in feasible if rival.cost.core_seconds < preferred.cost.core_seconds]
+        # Exact factors serve later merges and other ranks: they are given up for a clear win only.
+        cheaper = [
+            rival
+            for rival in feasible
+            if rival.cost.core_seconds * (1.0 if rival.cost.guarantee == "exact" else WORTH_SAMPLING)
+            < preferred.cost.core_seconds
+        ]
         if not cheaper:
-            return preferred, choose_route(request).reason
+            return preferred, own.reason
         best = min(cheaper, key=lambda rival: rival.cost.core_seconds)
         return best, _cheaper_reason(best, preferred, layouts)
     if not feasible:
@@ -143,10 +181,17 @@ def _is_wide(layouts: Sequence[FieldLayout]) -> bool:
     return snapshots > WIDE_SNAPSHOTS and sum(layout.rows for layout in layouts) <= WIDE_ASPECT * snapshots
 
 
+def _is_long(layouts: Sequence[FieldLayout], request: ReduceSection) -> bool:
+    """Many snapshots, and few modes asked for: where samples of the range beat an m x m factor."""
+    snapshots = layouts[0].snapshots
+    return snapshots > WIDE_SNAPSHOTS and request.rank is not None and request.rank <= SMALL_RANK * snapshots
+
+
 def _cheaper_reason(best: Candidate, other: Candidate, layouts: Sequence[FieldLayout]) -> str:
     rows, snapshots = sum(layout.rows for layout in layouts), layouts[0].snapshots
     times = other.cost.core_seconds / best.cost.core_seconds
-    return f"{rows} unknowns beside {snapshots} snapshots: by {best.cost.route} it takes {times:.2g} times less than by " + (
+    return (
+        f"{rows} unknowns beside {snapshots} snapshots: {best.cost.route} is predicted to take {times:.2g} times less than "
         f"{other.cost.route}"
     )
 
@@ -174,7 +219,7 @@ def _factor_candidate(name: str, layouts: Sequence[FieldLayout], request: Reduce
     passes = [
         maker(
             [layout.source(cuts[layout.name]) for layout in layouts],
-            stored_bytes=sum(round(layout.bytes * cuts[layout.name].reads) for layout in layouts),
+            stored_bytes=sum(layout.bytes for layout in layouts),
             decode_bytes=max(cut.decode_bytes for cut in cuts.values()),
             threads=memory.threads,
             rank_bound=rank_bound(request, snapshots),
@@ -192,8 +237,8 @@ def _factor_of(reduction: Reduction) -> Callable[..., PassCost]:
     return lambda sources, **options: factor_cost(sources, reduction, **options)
 
 
-def cut_layout(layout: FieldLayout, request: ReduceSection, memory: Memory) -> Cut:
-    """Panels with all snapshots.
+def cut_layout(layout: FieldLayout, request: ReduceSection, memory: Memory, fit: int | None = None) -> Cut:
+    """Panels with all snapshots; `fit` rows of them, where a route counts what fits by itself.
 
     Raises
     ------
@@ -203,19 +248,60 @@ def cut_layout(layout: FieldLayout, request: ReduceSection, memory: Memory) -> C
     if layout.stored:
         return cut_chunks(
             layout.name, layout.shape, layout.chunks, layout.shards, layout.snapshots, layout.itemsize, request, memory,
-            components=layout.components, inner_product=layout.inner_product,
+            components=layout.components, inner_product=layout.inner_product, fit=fit,
         )  # fmt: skip
     extra = inner_row_bytes(layout.inner_product)
-    return cut_field(layout.name, layout.space, layout.granules, layout.snapshots, layout.itemsize, request, memory, 0, extra)
+    return cut_field(
+        layout.name, layout.space, layout.granules, layout.snapshots, layout.itemsize, request, memory, 0, extra, fit=fit
+    )
 
 
 def with_reads(passes: Sequence[PassCost], reads: float) -> list[PassCost]:
     """The passes with every visit of the data counted as often as its chunks are decoded."""
-    return [replace(cost, reads=cost.reads * reads) for cost in passes]
+    return [replace(cost, reads=cost.reads * reads, bytes_to_read=round(cost.bytes_to_read * reads)) for cost in passes]
 
 
 def _mean_reads(layouts: Sequence[FieldLayout], cuts: Mapping[str, Cut]) -> float:
     return sum(layout.bytes * cuts[layout.name].reads for layout in layouts) / sum(layout.bytes for layout in layouts)
+
+
+# --- sketch, nystrom: panels with all snapshots, samples instead of factors ----------------------------------------------------
+
+
+def _sketch_candidate(name: str, layouts: Sequence[FieldLayout], request: ReduceSection, memory: Memory) -> Candidate:
+    if request.rtol is not None and request.rtol < SKETCH_MIN_RTOL:
+        raise PlanError(f'route "{name}" measures errors down to {SKETCH_MIN_RTOL:g}; raise rtol, or set route = "tsqr"')
+    if name == "nystrom" and request.rank is None:
+        raise PlanError('route "nystrom" reads once, and must know how many modes are wanted; set rank, or route = "sketch"')
+    snapshots = layouts[0].snapshots
+    directions = min(snapshots, max(layout.rows for layout in layouts))
+    sample = first_sample(directions, request.rank, request.rtol, request.oversampling)
+    cuts = {layout.name: cut_layout(layout, request, memory, _sampled_rows(layout, sample, memory)) for layout in layouts}
+    common: dict[str, int] = {
+        "sample": sample, "stored_bytes": sum(layout.bytes for layout in layouts),
+        "decode_bytes": max(cut.decode_bytes for cut in cuts.values()), "threads": memory.threads,
+    }  # fmt: skip
+    sources = [layout.source(cuts[layout.name]) for layout in layouts]
+    weighed = request.snapshot_scaling != "none"
+    if name == "sketch":
+        passes = sketch_costs(sources, sketches=1 + request.power_iterations + weighed, **common)
+    else:
+        passes = nystrom_costs(sources, **common)
+    cost = RouteCost.of(
+        name, with_reads(passes, _mean_reads(layouts, cuts)), floor=GRAM.floor(1.0, snapshots), guarantee="measured"
+    )
+    return Candidate(cost, cuts)
+
+
+def _sampled_rows(layout: FieldLayout, sample: int, memory: Memory) -> int:
+    """Rows that fit one thread, in every pass of these routes."""
+    m = layout.snapshots
+    fixed = PROCESS_BYTES + max(sketch_merge_bytes(m, sample), merge_bytes(m, sample, factors=False))
+    scratch = max(sketch_scratch_bytes(m, sample), scratch_bytes(None, m, sample))
+    row = max(sketch_row_bytes(m, layout.itemsize, sample, kept=True), row_bytes(m, layout.itemsize, sample))
+    return ((memory.bytes - fixed) // memory.threads - layout.decode_bytes - scratch) // (
+        row + inner_row_bytes(layout.inner_product)
+    )
 
 
 # --- wide: all rows of a group, n x n factors -----------------------------------------------------------------------------------

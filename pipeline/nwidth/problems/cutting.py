@@ -14,6 +14,8 @@ from nwidth_graphs.budget import MASS_ROW_BYTES, block_bytes_for, max_rows, row_
 from nwidth_graphs.layout import Panel, panel_reads, panel_shape, panels
 from nwidth_graphs.reduction import TSQR
 
+SPARSE = "sparse"
+"""Kind of the inner products that are sparse matrices."""
 # A pass that decodes every chunk more often than this is refused: another route, or more memory, costs less.
 MAX_READS = 64.0
 
@@ -54,10 +56,12 @@ def cut_field(
     inner_row_bytes: int = 0,
     *,
     as_large_as_fits: bool = False,
+    fit: int | None = None,
 ) -> Cut:
     """Cut one field into panels that fit the memory; `granules` are the boxes that may be read alone, best first.
 
-    The cut depends on shapes and on the memory of a worker only, never on how many workers there are.
+    The cut depends on shapes and on the memory of a worker only, never on how many workers there are. `fit` gives the rows that
+    fit where a route counts them by itself; `as_large_as_fits` takes them all, where panels cut through chunks.
 
     Raises
     ------
@@ -67,7 +71,8 @@ def cut_field(
     bound = rank_bound(request, snapshots)
     # A fallback may turn Gram into TSQR in mid-run: the cut must serve both, or the second pass would not fit.
     reduction = TSQR if request.route != "gram" else choose_route(request).reduction
-    fit = max_rows(snapshots, itemsize, bound, memory.bytes, memory.threads, decode_bytes, reduction, inner_row_bytes)
+    if fit is None:
+        fit = max_rows(snapshots, itemsize, bound, memory.bytes, memory.threads, decode_bytes, reduction, inner_row_bytes)
     target = block_bytes_for(math.prod(space) * snapshots * itemsize) // (snapshots * itemsize)
     least = math.prod(min(g, n) for g, n in zip(granules[-1], space, strict=True))
     wanted = fit if as_large_as_fits else max(target, least)
@@ -99,6 +104,7 @@ def cut_chunks(
     *,
     components: bool,
     inner_product: str | None = None,
+    fit: int | None = None,
 ) -> Cut:
     """Cut a field (snapshot, *space[, component]) of a store into panels of whole shards, or of whole chunks.
 
@@ -110,9 +116,11 @@ def cut_chunks(
     granules = [(*part[1:-1], shape[-1]) if components else tuple(part[1:]) for part in (shards or chunks, chunks)]
     extra = inner_row_bytes(inner_product or inner_product_of(name, request))
     try:
-        return cut_field(name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra)
+        return cut_field(name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra, fit=fit)
     except PlanError:
-        through = _cut_through(name, shape, snapshots, itemsize, request, memory, decode_bytes, extra, components=components)
+        through = _cut_through(
+            name, shape, snapshots, itemsize, request, memory, decode_bytes, extra, components=components, fit=fit
+        )
         reads = 0.0 if through is None else panel_reads(shape[1:], through.box, chunks[1:])
         if through is None or reads > MAX_READS:
             raise
@@ -130,6 +138,7 @@ def _cut_through(
     extra: int,
     *,
     components: bool,
+    fit: int | None,
 ) -> Cut | None:
     """Panels as large as the memory allows, whatever chunks they cut through; None where not one row fits."""
     row = (*[1] * (len(shape) - 2), shape[-1]) if components else (1,) * (len(shape) - 1)
@@ -141,4 +150,4 @@ def _cut_through(
 
 def inner_row_bytes(inner_product: str) -> int:
     """What a row costs beyond its values, for the sake of the inner product."""
-    return MASS_ROW_BYTES if inner_product == "mass" else 0
+    return MASS_ROW_BYTES if inner_product in ("mass", SPARSE) else 0

@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nwidth.config import Study
 from nwidth.errors import PlanError
 from nwidth.problems import Cut, Memory, inner_product_of, problem_from_store, rank_bound
+from nwidth.problems.comparing import with_reads
 from nwidth.stages.problem import Problem
-from nwidth.stages.route import choose_route
+from nwidth.stages.route import REDUCTIONS, RouteCost, choose_route
 from nwidth.stores import open_store
 from nwidth_graphs.budget import PassCost, factor_cost, interface_bytes, lift_cost
 from nwidth_graphs.layout import chunks_touched
+from nwidth_graphs.reduction import reduction_named
 from nwidth_graphs.source import FieldSource
 
 if TYPE_CHECKING:
@@ -63,6 +65,10 @@ class Plan:
     passes: tuple[PassCost, ...]
     workers: str
     memory_bytes: int
+    seconds: float = 0.0
+    """Predicted wall time from rates that are stated with `nwidth.stages.route.RouteCost`: within a factor of a few."""
+    comparison: tuple[Mapping[str, Any], ...] = ()
+    """Every route that was considered."""
 
     @property
     def bytes_to_read(self) -> int:
@@ -118,31 +124,49 @@ def _plan(
     problem: Problem,
     cuts: Mapping[str, Cut],
 ) -> Plan:
-    request, threads = study.reduce, study.workers.threads
-    sources = list(problem.sources.values())
-    snapshots = sources[0].snapshots
     fields = {name: _field_plan(store, schema, problem, cuts[name], name, study) for name in problem.sources}
     stored = sum(field.stored_bytes for field in fields.values())
-    decode = max(cut.decode_bytes for cut in cuts.values())
-    bound, route = rank_bound(request, snapshots), choose_route(request)
-    common: dict[str, Any] = {"stored_bytes": stored, "decode_bytes": decode, "threads": threads, "rank_bound": bound}
-    floor = f"{route.reduction.floor(1.0, snapshots):.1e} s_1"
-    if route.fallback is not None:
+    compression = stored / sum(field.bytes for field in fields.values())
+    chosen = next(cost for cost in problem.comparison if cost.route == problem.route)
+    factor = choose_route(study.reduce)
+    floor = f"{chosen.floor:.1e} s_1"
+    if problem.route == factor.reduction.name and factor.fallback is not None:
         floor += "; should it cut off modes that were asked for, the data are read once more by TSQR"
+    workers = study.workers
     return Plan(
         study=study.study.name,
         store=schema.url,
         store_version=schema.version,
-        snapshots=snapshots,
+        snapshots=next(iter(problem.sources.values())).snapshots,
         fields=fields,
-        route=route.reduction.name,
-        reason=route.reason,
+        route=problem.route,
+        reason=problem.reason,
         floor=floor,
         truncation=_truncation(study),
-        passes=(factor_cost(sources, route.reduction, **common), lift_cost(sources, **common)),
-        workers=study.workers.address or f"{study.workers.count} local workers x {threads} threads",
-        memory_bytes=study.workers.memory,
+        passes=_passes(study, problem, cuts, chosen, stored, compression),
+        workers=workers.address or f"{workers.count} local workers x {workers.threads} threads",
+        memory_bytes=workers.memory,
+        seconds=chosen.seconds(workers.count * workers.threads),
+        comparison=tuple(cost.as_dict(workers.count * workers.threads, compression) for cost in problem.comparison),
     )
+
+
+def _passes(
+    study: Study, problem: Problem, cuts: Mapping[str, Cut], chosen: RouteCost, stored: int, compression: float
+) -> tuple[PassCost, ...]:
+    """What the passes cost, with the bytes that the store holds and, for the routes of panels, the inner products as cut."""
+    if problem.route not in REDUCTIONS:
+        return tuple(replace(cost, bytes_to_read=round(cost.bytes_to_read * compression)) for cost in chosen.passes)
+    sources = list(problem.sources.values())
+    common: dict[str, Any] = {
+        "stored_bytes": stored,
+        "decode_bytes": max(cut.decode_bytes for cut in cuts.values()),
+        "threads": study.workers.threads,
+        "rank_bound": rank_bound(study.reduce, sources[0].snapshots),
+    }
+    reduction = reduction_named(problem.route)
+    passes = (factor_cost(sources, reduction, **common), lift_cost(sources, **common))
+    return tuple(with_reads(passes, chosen.passes[0].reads))
 
 
 def _field_plan(

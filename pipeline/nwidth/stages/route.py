@@ -29,8 +29,20 @@ class Route:
     """Run instead where the measured floor cuts off modes that were asked for."""
 
 
-def choose_route(request: ReduceSection) -> Route:
-    """Pick the reduction by the tolerance asked for; a rank alone is tried by Gram first, and its measured floor decides."""
+GRAM_ONLY = (
+    "a sparse matrix that is not factorized has a Gram matrix and no R; its floor is 4.5e-8 s_1, and modes that are not "
+    "orthonormal to 1e-10 are orthonormalized again"
+)
+"""Why the Gram route is the only one, and what that means."""
+
+
+def choose_route(request: ReduceSection, *, gram_only: bool = False) -> Route:
+    """Pick the reduction by the tolerance asked for; a rank alone is tried by Gram first, and its measured floor decides.
+
+    `gram_only` says that an inner product among those asked for has no factor.
+    """
+    if gram_only:
+        return Route(GRAM, GRAM_ONLY)
     if request.route in REDUCTIONS:
         return Route(reduction_named(request.route), f'route = "{request.route}" was asked for')
     if request.rtol is not None and request.rtol < GRAM_MIN_RTOL:
@@ -116,14 +128,14 @@ class RouteCost:
         work = self.bytes_to_read / DECODED_BYTES_PER_SECOND + self.flops / FLOPS_PER_SECOND
         return work / cores + self.tasks * TASK_SECONDS
 
-    def as_dict(self, cores: int) -> dict[str, Any]:
-        """For JSON and for the table of `nwidth plan`."""
+    def as_dict(self, cores: int, compression: float = 1.0) -> dict[str, Any]:
+        """For JSON and for the table of `nwidth plan`; `compression` is stored bytes per logical byte."""
         return {
             "route": self.route,
             "feasible": self.feasible,
             "why_not": self.why_not or self.warning,
             "reads": self.reads,
-            "bytes_to_read": self.bytes_to_read,
+            "bytes_to_read": round(self.bytes_to_read * compression),
             "flops": self.flops,
             "tasks": self.tasks,
             "peak_bytes": self.peak_bytes,
