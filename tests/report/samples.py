@@ -169,7 +169,7 @@ def write_run(folder: Path, sample: Sample, *, n_modes: int | None = None, run: 
     shape = FieldShape(sample.name, sample.dims, space, space, sample.location, sample.components, sample.units)
     write_field(model, name, shape, left[:, :rank], mean if sample.centred else None)
     write_basis(model, name, spectrum, coefficients, proof)
-    write_snapshots(model, coordinates(sample))
+    write_snapshots(model, coordinates(sample).coords)
     if sample.mesh is not None:
         write_mesh(model, sample.mesh, sample.points)
     write_grid(model, axes(sample))

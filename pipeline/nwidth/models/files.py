@@ -24,7 +24,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -222,20 +222,40 @@ def basis_entry(
     }
 
 
-def write_snapshots(model: Path, coordinates: xr.Dataset) -> None:
-    """Write the snapshots' own coordinates (simulation, time, parameters)."""
+class Labelled(Protocol):
+    """Values with named dimensions: an `xarray.DataArray`, or what a store reads without xarray."""
+
+    @property
+    def dims(self) -> tuple[Any, ...]:
+        """Names of the dimensions."""
+        ...
+
+    @property
+    def values(self) -> Any:
+        """A NumPy array."""
+        ...
+
+    @property
+    def attrs(self) -> Mapping[Any, Any]:
+        """Units, and whatever else is said of it."""
+        ...
+
+
+def write_snapshots(model: Path, coordinates: Mapping[Any, Labelled]) -> None:
+    """Write the snapshots' own coordinates (simulation, time, parameters); others are left out."""
     import zarr
 
     group = zarr.open_group(str(model / "snapshots"), mode="w")
-    for name, values in coordinates.coords.items():
-        if values.dims != ("snapshot",):
+    for name, coordinate in coordinates.items():
+        if coordinate.dims != ("snapshot",):
             continue
+        values = coordinate.values
         text = values.dtype.kind in "OUST"
         array = group.create_array(
             str(name), shape=values.shape, dtype=str if text else values.dtype, dimension_names=("snapshot",)
         )
-        array[...] = np.asarray(values.values, object if text else None)
-        array.attrs.update({key: str(value) for key, value in values.attrs.items()})
+        array[...] = np.asarray(values, object if text else None)
+        array.attrs.update({key: str(value) for key, value in coordinate.attrs.items()})
 
 
 def write_mesh(model: Path, mesh: Mesh, points: IntegrationPoints | None = None) -> None:
@@ -252,11 +272,11 @@ def write_mesh(model: Path, mesh: Mesh, points: IntegrationPoints | None = None)
         group.create_array("point_local", data=points.local, dimension_names=("point",))
 
 
-def write_grid(model: Path, coordinates: Mapping[Any, xr.DataArray]) -> None:
+def write_grid(model: Path, coordinates: Mapping[Any, Labelled]) -> None:
     """Write the coordinates of the grid dimensions (``lat``, ``lon``, ...): the numbers that are named as their dimension."""
     import zarr
 
-    axes = {str(name): axis for name, axis in coordinates.items() if axis.dims == (name,) and axis.dtype.kind in "iuf"}
+    axes = {str(name): axis for name, axis in coordinates.items() if axis.dims == (name,) and axis.values.dtype.kind in "iuf"}
     if not axes:
         return
     group = zarr.open_group(str(model / "grid"), mode="w")

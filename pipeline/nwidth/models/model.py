@@ -97,7 +97,7 @@ def save_basis(basis: Basis, path: str | Path) -> Path:
             selection = panel.selection
             part = np.asarray(modes.values[(slice(None), *selection)]).reshape(basis.rank, -1)
             write(panel, part, None if mean is None else np.asarray(mean.values[selection]).ravel())
-    files.write_snapshots(model, _along_snapshots(basis.coefficients))
+    files.write_snapshots(model, _along_snapshots(basis.coefficients).coords)
     files.write_basis(model, basis.name, basis.spectrum, basis.coefficients.values, basis.certificate)
     entry = files.basis_entry(
         rank=basis.rank,
