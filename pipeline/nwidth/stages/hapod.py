@@ -172,8 +172,13 @@ class _Reduction:
 
     # --- nodes ------------------------------------------------------------------------------------------------------------------
 
+    @property
+    def _accurate(self) -> Reduction:
+        """Of the root, and of nodes with small tolerances; a matrix that is never factorised offers Gram alone."""
+        return GRAM if any(source.gram_only for source in self.problem.sources.values()) else TSQR
+
     def _reduction(self, tolerance: float) -> Reduction:
-        return GRAM if tolerance >= GRAM_MIN_TOLERANCE else TSQR
+        return GRAM if tolerance >= GRAM_MIN_TOLERANCE else self._accurate
 
     def _tolerance(self, node: Node) -> float:
         return node_tolerance(self.nodes, node, self.rtol, self.request.omega)
@@ -280,33 +285,34 @@ class _Reduction:
         last = self.nodes[-1]
         node = root or Node(last.index + 1, last.level + 1, children=(last.index,))
         sources = {name: replace(self._source(name, node), name=name) for name in self.problem.sources}
-        graph = factor_graph(list(sources.values()), TSQR, f"{self.problem.token}-root", self.device)
+        reduction = self._accurate
+        graph = factor_graph(list(sources.values()), reduction, f"{self.problem.token}-root", self.device)
         found: dict[str, Partial] = self.passes.run("root", graph)
-        factors = {name: found[factor_root(name, TSQR)].factor for name in sources}
+        factors = {name: found[factor_root(name, reduction)].factor for name in sources}
         for name in sources:
-            partial = found[factor_root(name, TSQR)]
+            partial = found[factor_root(name, reduction)]
             if partial.bad:
                 self._refuse(name, node.index, partial.bad[0])
-            self._note_norms(name, node, TSQR.column_norms(partial.factor))
+            self._note_norms(name, node, reduction.column_norms(partial.factor))
         self._set_scaling()
         for name in sources:
             if not np.any(self._all_norms(name) > 0):
                 raise FieldError(describe_zero(name, self.problem.sources[name]))
-        cut = self._cut_root(node, factors, truncates=root is not None)
-        norms = {name: TSQR.column_norms(factor) for name, factor in factors.items()}
+        cut = self._cut_root(node, factors, reduction, truncates=root is not None)
+        norms = {name: reduction.column_norms(factor) for name, factor in factors.items()}
         lifting = Lifting(replace(self.problem, sources=sources), self.request, self.passes, self.sink, self.device)
-        (parts,) = lifting.run({self.basis: cut}, self.scaling, norms, Route(TSQR, self.reason))
+        (parts,) = lifting.run({self.basis: cut}, self.scaling, norms, Route(reduction, self.reason))
         return parts, cut
 
-    def _cut_root(self, node: Node, factors: Mapping[str, Floats], *, truncates: bool) -> Truncation:
-        columns = sum((self.scaling[name] * np.linalg.norm(factor)) ** 2 for name, factor in factors.items())
+    def _cut_root(self, node: Node, factors: Mapping[str, Floats], reduction: Reduction, *, truncates: bool) -> Truncation:
+        columns = sum((self.scaling[name] * np.linalg.norm(reduction.column_norms(f))) ** 2 for name, f in factors.items())
         energy = sum((self.scaling[name] * np.linalg.norm(self._all_norms(name))) ** 2 for name in factors)
         # What the root may discard is a share of the snapshots' norm, and `truncate` counts in that of the columns.
         tolerance = self._tolerance(self.nodes[-1]) * float(np.sqrt(energy / columns)) if truncates else 0.0
         cut = truncate(
             factors,
             self.scaling,
-            TSQR,
+            reduction,
             rows=sum(source.rows for source in self.problem.sources.values()),
             rtol=tolerance or None,
             rank=self.request.rank,
