@@ -98,6 +98,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
                 ("floor", plan["floor"]),
                 ("truncation", plan["truncation"]),
                 ("workers", f"{plan['workers']}, {memory(plan['memory_bytes'])} each"),
+                ("kept", plan.get("kept") or "nothing"),
             ]
         ),
         "",

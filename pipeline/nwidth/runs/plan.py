@@ -18,6 +18,7 @@ from nwidth.config import Study
 from nwidth.errors import PlanError
 from nwidth.problems import Cut, Memory, inner_product_of, problem_from_store, rank_bound
 from nwidth.problems.comparing import with_reads
+from nwidth.runs.resume import kept_words
 from nwidth.stages.problem import Problem
 from nwidth.stages.route import REDUCTIONS, RouteCost, choose_route
 from nwidth.stores import open_store
@@ -69,6 +70,8 @@ class Plan:
     """Predicted wall time from rates that are stated with `nwidth.stages.route.RouteCost`: within a factor of a few."""
     comparison: tuple[Mapping[str, Any], ...] = ()
     """Every route that was considered."""
+    kept: str = ""
+    """Which partials a run that is killed leaves to the next, in words."""
 
     @property
     def bytes_to_read(self) -> int:
@@ -112,7 +115,7 @@ def prepare(study: Study, store: SnapshotStore, scratch: Path) -> tuple[Plan, Pr
     schema = store.schema()
     memory = Memory(study.workers.memory, study.workers.threads)
     problem, cuts, ranges = problem_from_store(store, study.reduce, memory, scratch)
-    made = _plan(study, store, schema, problem, cuts)
+    made = replace(_plan(study, store, schema, problem, cuts), kept=kept_words(study, problem))
     _refuse(made, problem)
     return made, problem, ranges
 

@@ -14,6 +14,9 @@ from nwidth.errors import StoreError
 from nwidth.shelf import FolderShelf
 from nwidth.stages.problem import Problem
 from nwidth.workers import Executor, Progress
+from nwidth_graphs.keeping import grain
+from nwidth_graphs.reduction import FLOAT
+from nwidth_graphs.topology import FAN_IN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +35,24 @@ def keeps(study: Study, sources: Mapping[str, FieldSource]) -> bool:
     if study.study.keep != "auto":
         return study.study.keep == "always"
     return sum(source.rows * source.snapshots * source.itemsize for source in sources.values()) >= KEEP_FROM_BYTES
+
+
+def kept_words(study: Study, problem: Problem) -> str:
+    """What the plan says of it: which partials outlive a kill. Pure."""
+    sources = problem.sources
+    if study.study.keep == "never":
+        return 'nothing, as study.keep = "never" asks'
+    if not keeps(study, sources):
+        return "nothing: a pass reads less than 1 GiB"
+    if study.study.keep == "always" or problem.route not in ("gram", "tsqr"):
+        return "the result of every block"
+    sizes = {
+        grain(FLOAT * source.snapshots**2, source.largest_panel * source.snapshots * source.itemsize, len(source.panels), FAN_IN)
+        for source in sources.values()
+    }
+    if sizes == {0}:
+        return "nothing of the factor pass: a factor is too large beside a block, and the blocks are few"
+    return "the result of every block" if sizes == {1} else f"results of up to {max(sizes)} blocks, merged"
 
 
 def on_shelf(study: Study, problem: Problem, folder: Path) -> tuple[Problem, FolderShelf | None]:
