@@ -14,7 +14,8 @@ import numpy as np
 from nwidth.config import ReduceSection, RouteName, first_problem, parse_bytes
 from nwidth.errors import ConfigError
 from nwidth.models.basis import Basis
-from nwidth.problems import COMPONENT, Memory, inner_product_of, problem_from_arrays
+from nwidth.problems import COMPONENT, SPARSE, Memory, inner_product_of, problem_from_arrays
+from nwidth.sparse_products import GivenMatrix, MatrixRows, StoredMatrix, compressed_rows
 from nwidth.stages.pod import reduce_problem
 from nwidth.stages.problem import BasisParts
 from nwidth.stages.sinks import FolderSink, MemorySink, ModesSink
@@ -62,8 +63,9 @@ def pod(
     rtol, rank
         Relative projection error (Frobenius over all snapshots), largest number of modes, or both; ``rtol = 1e-4`` if neither.
     inner_product : str, mapping or array
-        ``"identity"``, ``"mass"`` (needs `mesh`; space is (node,) or (node, component)), a table of these by field, or diagonal
-        weights over the space dimensions (not the component).
+        ``"identity"``, ``"mass"`` (needs `mesh`; space is (node,) or (node, component)), a table of these by field, diagonal
+        weights over the space dimensions (not the component), or a sparse symmetric positive definite scipy matrix with a row per
+        unknown or per place (components are then not coupled); it is never factorized, so its route is Gram's.
     centre
         Remove the mean over the snapshots; it is removed block by block, where nothing cancels.
     snapshot_scaling
@@ -139,7 +141,7 @@ def pod(
             result = reduce_problem(problem, request, executor, sink, progress=progress)
         parts = result.bases[0]
         collected = {name: sink.collect(parts.name, problem.shapes[name]) for name in fields}
-    label = "weights" if weights is not None else None
+    label = None if weights is None else SPARSE if isinstance(weights, MatrixRows) else "weights"
     return _basis(parts, fields, collected, request, label)
 
 
@@ -160,8 +162,12 @@ def _bytes(memory: str | int) -> int:
 
 
 def _aligned(weights: Any, fields: Mapping[str, xr.DataArray]) -> Any:
-    """Weights with dimension names, in the order of the first field's dimensions; other arrays as they are."""
+    """Weights with dimension names, in the order of the first field's dimensions; a matrix in rows; other arrays as they are."""
     import xarray as xr
+    from scipy.sparse import issparse
+
+    if issparse(weights):
+        return GivenMatrix(compressed_rows(weights))
 
     if not isinstance(weights, xr.DataArray):
         return weights
@@ -222,6 +228,8 @@ def _from_store(inner_product: Any, mesh: Mesh | None, fields: Mapping[str, xr.D
     if names <= {"identity", "mass"}:
         return inner_product, store.mesh()
     if isinstance(inner_product, str) and inner_product in store.schema().inner_products:
+        if store.schema().inner_products[inner_product] == SPARSE:
+            return StoredMatrix(store.reference(), inner_product), mesh
         return np.asarray(store.read_inner_product(inner_product)[1]["weights"]), mesh
     return inner_product, mesh
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,6 @@ from nwidth_graphs.layout import Panel
 if TYPE_CHECKING:
     from nwidth.stores.protocol import StoreReference
 
-KIND = "sparse"
-"""Kind of such an inner product in a store."""
 # Entries of M and M^T, and of a 2 x 2 minor, agree to this share of sqrt(M_ii M_jj): assembling sums a few dozen rounded terms.
 SYMMETRY = 1e-10
 
@@ -35,17 +33,13 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+@runtime_checkable
 class MatrixRows(Protocol):
     """A square matrix that gives some of its rows."""
 
     @property
     def size(self) -> int:
         """Its number of rows."""
-        ...
-
-    @property
-    def entries(self) -> int:
-        """Its number of stored entries."""
         ...
 
     def rows(self, start: int, stop: int) -> tuple[Integers, Integers, Floats]:
@@ -63,11 +57,6 @@ class GivenMatrix:
     def size(self) -> int:
         """Its number of rows."""
         return int(self.matrix.shape[0])
-
-    @property
-    def entries(self) -> int:
-        """Its number of stored entries."""
-        return int(self.matrix.nnz)
 
     def rows(self, start: int, stop: int) -> tuple[Integers, Integers, Floats]:
         """Some rows, as views where they can be."""
@@ -90,11 +79,6 @@ class StoredMatrix:
     def size(self) -> int:
         """Its number of rows."""
         return int(self.reference.array(f"inner_products/{self.name}/indptr").shape[0]) - 1
-
-    @property
-    def entries(self) -> int:
-        """Its number of stored entries."""
-        return int(self.reference.array(f"inner_products/{self.name}/data").shape[0])
 
     def rows(self, start: int, stop: int) -> tuple[Integers, Integers, Floats]:
         """Some rows."""
@@ -137,11 +121,6 @@ class SparseFiles:
     def __call__(self, panel: Panel) -> BlockProduct:
         with np.load(Path(self.folder) / f"{panel.index}.npz", allow_pickle=False) as patch:
             return SparseProduct(SparsePatch(patch["indptr"], patch["indices"], patch["data"], self.components))
-
-
-def sparse_row_bytes(matrix: MatrixRows) -> int:
-    """What a row costs in a leaf beyond its values: three windows of 64 float64 columns, and its entries, read and compressed."""
-    return 3 * 64 * 8 + 36 * -(-matrix.entries // max(1, matrix.size))
 
 
 def cut_sparse(name: str, matrix: MatrixRows, space: Sequence[int], panels: Sequence[Panel], folder: Path) -> dict[str, Any]:

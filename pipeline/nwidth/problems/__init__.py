@@ -7,12 +7,13 @@ arrays    xarray objects     ──> Problem
 """
 
 from nwidth.problems.arrays import problem_from_arrays
-from nwidth.problems.cutting import Cut, Memory, cut_field, rank_bound
+from nwidth.problems.cutting import SPARSE, Cut, Memory, cut_field, rank_bound
 from nwidth.problems.options import COMPONENT, check_weights, content_token, inner_product_of
 from nwidth.problems.stored import problem_from_store, snapshot_ranges
 
 __all__ = [
     "COMPONENT",
+    "SPARSE",
     "Cut",
     "Memory",
     "check_weights",

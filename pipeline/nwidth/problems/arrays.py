@@ -16,9 +16,10 @@ from nwidth.errors import ConfigError, FieldError
 from nwidth.inner_products import cut_mass
 from nwidth.models.files import FieldShape
 from nwidth.problems.comparing import FieldLayout, choose, compare_routes
-from nwidth.problems.cutting import Cut, Memory
+from nwidth.problems.cutting import SPARSE, Cut, Memory
 from nwidth.problems.options import COMPONENT, check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import GivenWeights, StoreReader
+from nwidth.sparse_products import MatrixRows, cut_sparse
 from nwidth.stages.problem import Problem
 from nwidth.stores.origin import origin_of
 from nwidth_graphs.layout import Panel
@@ -55,7 +56,7 @@ def problem_from_arrays(
     check_tables(tuple(arrays), request)
     for name, array in arrays.items():
         _check_array(name, array)
-    layouts = [_layout(name, array, request, weighted=weights is not None) for name, array in arrays.items()]
+    layouts = [_layout(name, array, request, weights=_kind(weights)) for name, array in arrays.items()]
     candidates = compare_routes(layouts, request, memory)
     chosen, reason = choose(candidates, layouts, request)
     for name, array in arrays.items():
@@ -90,6 +91,8 @@ def _inner(
     """The arguments of a `FieldSource` that stand for the inner product."""
     has_component = array.dims[-1] == COMPONENT
     components = array.shape[-1] if has_component else 1
+    if isinstance(weights, MatrixRows):
+        return cut_sparse("inner_product", weights, array.shape[1:], cut.panels, scratch)
     if weights is not None:
         space = array.shape[1:-1] if has_component else array.shape[1:]
         return {"product": GivenWeights(check_weights("inner_product", np.asarray(weights, np.float64), space), components)}
@@ -98,10 +101,15 @@ def _inner(
     return {}
 
 
+def _kind(weights: Any) -> str:
+    """What was given as inner product in the place of a name; nothing where a name was."""
+    return SPARSE if isinstance(weights, MatrixRows) else "" if weights is None else "weights"
+
+
 def _wants_mass(name: str, request: ReduceSection) -> bool:
     wanted = inner_product_of(name, request)
     if wanted not in ("identity", "mass"):
-        raise ConfigError(f'inner_product = {wanted!r} is not known; give "identity", "mass", or an array of weights')
+        raise ConfigError(f'inner_product = {wanted!r} is not known; give "identity", "mass", weights, or a sparse matrix')
     return wanted == "mass"
 
 
@@ -127,13 +135,13 @@ def _check_array(name: str, array: xr.DataArray) -> None:
         raise FieldError(f"field {name!r} has dtype {array.dtype}, not a floating-point one; convert it with .astype(float)")
 
 
-def _layout(name: str, array: xr.DataArray, request: ReduceSection, *, weighted: bool) -> FieldLayout:
+def _layout(name: str, array: xr.DataArray, request: ReduceSection, *, weights: str) -> FieldLayout:
     origin = origin_of(array) if array.chunks is not None else None
-    inner_product = "weights" if weighted else inner_product_of(name, request)
+    inner_product = weights or inner_product_of(name, request)
     components = array.dims[-1] == COMPONENT
     common: dict[str, Any] = {
         "name": name, "shape": array.shape, "itemsize": array.dtype.itemsize, "components": components,
-        "inner_product": inner_product, "panelwise": inner_product == "mass",
+        "inner_product": inner_product, "panelwise": inner_product in ("mass", SPARSE),
     }  # fmt: skip
     if origin is not None:
         # Read by the leaves themselves, and cut as a run of the same store would cut it: the same blocks, the same bits.

@@ -16,9 +16,10 @@ from nwidth.errors import ConfigError, FieldError
 from nwidth.inner_products import cut_mass
 from nwidth.models.files import FieldShape
 from nwidth.problems.comparing import FieldLayout, choose, compare_routes
-from nwidth.problems.cutting import Cut, Memory
+from nwidth.problems.cutting import SPARSE, Cut, Memory
 from nwidth.problems.options import check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import StoredWeights, StoreReader
+from nwidth.sparse_products import StoredMatrix, cut_sparse
 from nwidth.stages.problem import Problem
 from nwidth_graphs.source import FieldSource
 
@@ -43,7 +44,7 @@ def problem_from_store(
     ranges = snapshot_ranges(schema, request)
     snapshots = sum(stop - start for start, stop in ranges)
     reference = store.reference()
-    layouts = [_layout(schema.fields[name], snapshots, request) for name in names]
+    layouts = [_layout(schema, schema.fields[name], snapshots, request) for name in names]
     candidates = compare_routes(layouts, request, memory)
     chosen, reason = choose(candidates, layouts, request)
     sources = {
@@ -100,12 +101,13 @@ def snapshot_ranges(schema: StoreSchema, request: ReduceSection) -> tuple[tuple[
     return tuple(joined)
 
 
-def _layout(info: FieldInfo, snapshots: int, request: ReduceSection) -> FieldLayout:
+def _layout(schema: StoreSchema, info: FieldInfo, snapshots: int, request: ReduceSection) -> FieldLayout:
     if info.dtype.kind != "f":
         raise FieldError(
             f"field {info.name!r} has dtype {info.dtype}, not a floating-point one; leave it out, or ingest it as float64"
         )
     inner_product = inner_product_of(info.name, request)
+    sparse = schema.inner_products.get(inner_product) == SPARSE
     return FieldLayout(
         name=info.name,
         shape=(snapshots, *info.shape[1:]),
@@ -113,8 +115,8 @@ def _layout(info: FieldInfo, snapshots: int, request: ReduceSection) -> FieldLay
         chunks=info.chunks,
         shards=info.shards,
         components=bool(info.components),
-        inner_product=inner_product,
-        panelwise=inner_product == "mass",
+        inner_product=SPARSE if sparse else inner_product,
+        panelwise=sparse or inner_product == "mass",
     )
 
 
@@ -142,6 +144,8 @@ def stored_product(
     if wanted not in schema.inner_products:
         known = ", ".join(["identity", "mass", *schema.inner_products])
         raise ConfigError(f"reduce.inner_product: {wanted!r} is not in the store; known: {known}")
+    if schema.inner_products[wanted] == SPARSE:
+        return cut_sparse(wanted, StoredMatrix(store.reference(), wanted), info.shape[1:], cut.panels, scratch)
     _, arrays, _ = store.read_inner_product(wanted)
     check_weights(wanted, np.asarray(arrays["weights"]), info.shape[1:-1] if info.components else info.shape[1:])
     return {"product": StoredWeights(store.reference(), wanted, components)}

@@ -24,7 +24,7 @@ from nwidth.config import ReduceSection
 from nwidth.errors import FieldError
 from nwidth.stages.lifting import Lifting
 from nwidth.stages.problem import Floats, Passes, PodResult, Problem, basis_groups
-from nwidth.stages.refusals import describe_bad, describe_zero
+from nwidth.stages.refusals import describe_bad, describe_zero, refuse_indefinite
 from nwidth.stages.route import Route, choose_route, fallback_reason
 from nwidth.stages.sinks import ModesSink, NodeSink
 from nwidth.workers import Executor, Progress
@@ -79,7 +79,7 @@ def reduce_problem(
 
 
 def _reduce(run: _Run, request: ReduceSection) -> PodResult:
-    route = choose_route(request)
+    route = choose_route(request, gram_only=any(source.gram_only for source in run.problem.sources.values()))
     factors = run.factor_pass(route.reduction)
     truncations = run.truncations(factors, route.reduction)
     bitten = next((t for t in truncations.values() if t.floor_bites), None)
@@ -116,7 +116,9 @@ class _Run:
             raise FieldError(describe_bad(bad[0], self.problem))
         for name, partial in partials.items():
             if not np.any(reduction.column_norms(partial.factor) > 0):
-                raise FieldError(describe_zero(name, self.problem.sources[name]))
+                raise FieldError(describe_zero(name, self.problem.sources[name], partial.tally.masked_rows))
+            if self.problem.sources[name].gram_only:
+                refuse_indefinite(name, partial.factor)
         return {name: partial.factor for name, partial in partials.items()}
 
     def field_scaling(self, factors: Mapping[str, Floats], reduction: Reduction) -> dict[str, float]:
