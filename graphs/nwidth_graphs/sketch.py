@@ -36,13 +36,14 @@ from nwidth_graphs.leaves import (
     interface_rows,
     overflow_of,
     read_block,
+    ship_block,
     tally_of,
 )
 from nwidth_graphs.lifting import Write
 from nwidth_graphs.missing import with_mask
-from nwidth_graphs.placement import leaf_annotations, to_device, to_host
+from nwidth_graphs.placement import device_for, leaf_annotations, to_host
 from nwidth_graphs.reduction import FLOAT
-from nwidth_graphs.source import FieldSource, without_array
+from nwidth_graphs.source import FieldSource, Reading, without_array
 from nwidth_graphs.trees import FAN_IN, TaskGraph, Tree, build, tree_tasks
 
 
@@ -87,21 +88,22 @@ def _tree(sketch: Sketch) -> Tree:
         close=close_sketch,
         shared={"source": without_array(sketch.source), "test": sketch.test, "write": sketch.write},
         array=sketch.source.array,
+        read=ship_block,
     )
 
 
 def sketch_leaf(
-    panel: Panel, *, source: FieldSource, test: Array, write: Write | None, reading: Array | None = None
+    panel: Panel, *, source: FieldSource, test: Array, write: Write | None, reading: Array | Reading | None = None
 ) -> SketchPartial:
     """Sketch one block, and write its samples (and its mean) where they are kept."""
     started = time.perf_counter()
     block_read = read_block(source, panel, reading)
     read_done = time.perf_counter()
     product = source.product(panel)
-    move = to_device if product.runs_on_device else to_host
-    block = move(block_read.values)
+    device = device_for(product)
+    block, there = device.to_device(block_read.values), device.to_device(test)
     with np.errstate(over="ignore", invalid="ignore"):  # seen in the sums, and said in words
-        samples, sums = product.sketch(block, move(test), centre=source.centre, keep=write is not None)
+        samples, sums = product.sketch(block, there, centre=source.centre, keep=write is not None)
     sums = SketchSums(to_host(sums.image), to_host(sums.squares))
     bad: tuple[BadValue, ...] = ()
     if not _finite(sums):
@@ -110,7 +112,8 @@ def sketch_leaf(
     elif write is not None and samples is not None:
         means = to_host(row_means(block)) if source.centre else None
         write(panel, *with_mask(block_read.masked, to_host(samples), means))
-    return SketchPartial(sums, tally_of(block_read, started, read_done), interface_rows(source, panel, block_read.values), bad)
+    tally = tally_of(block_read, started, read_done, device)
+    return SketchPartial(sums, tally, interface_rows(source, panel, block_read.values), bad)
 
 
 def merge_sketch_partials(parts: Sequence[SketchPartial]) -> SketchPartial:
