@@ -43,6 +43,8 @@ def pod(
     seed: int = 0,
     oversampling: int = 10,
     power_iterations: int = 0,
+    tree: Literal["distributed", "incremental"] = "distributed",
+    omega: float = 0.75,
     beyond_floor: bool = False,
     snapshot_dim: str = "snapshot",
     mesh: Mesh | None = None,
@@ -77,6 +79,9 @@ def pod(
         ``"nystrom"`` (the same from one read), or ``"auto"``.
     seed, oversampling, power_iterations
         Of the random routes: samples beyond `rank`, and reads that sharpen the sample of ``"sketch"``.
+    tree, omega
+        Route ``"hapod"``: a tree or a chain of small PODs over groups of snapshots, and the share of the tolerance that is left to
+        its root.
     beyond_floor
         Return modes below the trustworthy floor, too.
     snapshot_dim
@@ -129,6 +134,8 @@ def pod(
         seed=seed,
         oversampling=oversampling,
         power_iterations=power_iterations,
+        tree=tree,
+        omega=omega,
         beyond_floor=beyond_floor,
         **{key: value for key, value in options.items() if value is not None},
     )
