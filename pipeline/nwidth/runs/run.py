@@ -146,7 +146,7 @@ class _Work:
                 on_resume(there)
             try:
                 record = self._execute(problem, attempt, progress)
-            except Exception as error:
+            except BaseException as error:
                 note("failed", key=key, error=f"{type(error).__name__}: {error}")
                 raise
             if record["measured"]["blocks_unkept"]:
@@ -205,7 +205,7 @@ def _executor(study: Study) -> Iterator[ClusterExecutor]:
         with local_cluster(workers.count, workers.threads, workers.memory, workers.device) as executor:
             yield executor
         return
-    with connected_cluster(workers.address) as executor:
+    with connected_cluster(workers.address, workers.device) as executor:
         check_workers(executor, workers.threads, workers.memory, workers.device)
         yield executor
 
