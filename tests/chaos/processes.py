@@ -75,6 +75,12 @@ class Driver:
         _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
         return errors if self.process.returncode else ""
 
+    def close(self) -> None:
+        """Close the pipes to it; it has ended."""
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
     def _reap(self) -> bool:
         self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode == -signal.SIGKILL

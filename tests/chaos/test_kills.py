@@ -99,6 +99,7 @@ class Round:
             self._kill_sometime(driver, most)
             if not driver.alive:
                 ended = driver.process.returncode == 0
+                driver.close()
                 wait_until_gone(driver.process.pid, ORPHAN_SECONDS)
                 if ended:
                     return
