@@ -20,7 +20,7 @@ from nwidth.problems.cutting import SPARSE, Cut, Memory
 from nwidth.problems.options import COMPONENT, check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import GivenWeights, StoreReader
 from nwidth.sparse_products import MatrixRows, cut_sparse
-from nwidth.stages.problem import Problem
+from nwidth.stages.problem import Grouping, Problem
 from nwidth.stores.origin import origin_of
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import FieldSource, Reading, as_rows
@@ -63,7 +63,8 @@ def problem_from_arrays(
         cut = chosen.cuts[name]
         sources[name] = FieldSource(
             name=name, panels=cut.panels, snapshots=array.shape[0], itemsize=array.dtype.itemsize, centre=request.centre,
-            **_inner(name, array, request, cut, weights, mesh, (scratch or Path()) / name), **_blocks(array, cut),
+            **_inner(name, array, request, cut, weights, mesh, (scratch or Path()) / name),
+            **_blocks(array, cut, chosen.grouping),
         )  # fmt: skip
         shapes[name] = FieldShape(
             name, tuple(map(str, array.dims[1:])), array.shape[1:], cut.box, str(array.attrs.get("location", "node")),
@@ -159,13 +160,14 @@ def _layout(name: str, array: xr.DataArray, request: ReduceSection, *, weights: 
     return FieldLayout(**common, chunks=(depth, *whole), stored=False, in_parts=array.chunks is None, granules=tuple(granules))
 
 
-def _blocks(array: xr.DataArray, cut: Cut) -> dict[str, Any]:
+def _blocks(array: xr.DataArray, cut: Cut, grouping: Grouping | None) -> dict[str, Any]:
     if array.chunks is None:
         return {"read": MemoryReader(array.values)}
     origin = origin_of(array)
     if origin is not None:
         return {"read": StoreReader(origin.reference, origin.field, ((0, array.shape[0]),))}
-    return {"array": array.data.rechunk((array.shape[0], *cut.box))}
+    depths = (array.shape[0],) if grouping is None else tuple(group.size for group in grouping.groups)
+    return {"array": array.data.rechunk((depths, *cut.box))}
 
 
 @dataclass(frozen=True)

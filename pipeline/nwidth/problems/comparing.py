@@ -308,7 +308,8 @@ def _sampled_rows(layout: FieldLayout, sample: int, memory: Memory) -> int:
 
 
 def _wide_candidate(layouts: Sequence[FieldLayout], request: ReduceSection, memory: Memory) -> Candidate:
-    _refuse_groups(layouts, "wide")
+    if request.basis == "joint" and len(layouts) > 1:  # blocks of one Dask array come through the graph, of several they do not
+        _refuse_groups(layouts, "wide")
     if request.snapshot_scaling != "none":
         raise PlanError('route "wide" does not scale snapshots; set snapshot_scaling = "none", or route = "tsqr"')
     snapshots = layouts[0].snapshots
