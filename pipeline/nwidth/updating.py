@@ -84,9 +84,10 @@ def merge(
     Weighted merge, which is hierarchical approximate POD with two leaves: Himpe, Leibner and Rave 2018. Means of centred bases
     are combined as by incremental PCA: Ross, Lim, Lin and Yang 2008.
     """
+    _refuse_existing(into)
     models = tuple(_model(given) for given in (first, second))
-    check_mergeable(*models)
     rtol, rank = _truncation(models, rtol, rank)
+    check_mergeable(*models)
     recipe = Merge(*models)
     key = content_token("merge", content_key(models[0]), content_key(models[1]), rtol, rank)
     with _written(into) as folder:
@@ -139,6 +140,7 @@ def drop(
     StoreError
         The model cannot be read, or something is at `into` already.
     """
+    _refuse_existing(into)
     parent = _model(model)
     recipe = Drop(parent, kept_snapshots(parent, simulations, snapshots))
     rtol, rank = _truncation((parent,), rtol, rank)
@@ -277,12 +279,15 @@ def _executor(client: Any) -> Executor:
     return ThreadExecutor(len(os.sched_getaffinity(0))) if client is None else executor_of(client)
 
 
+def _refuse_existing(into: str | os.PathLike[str]) -> None:
+    if Path(into).exists():
+        raise StoreError(f"{into} exists already; remove it, or choose another path")
+
+
 @contextmanager
 def _written(into: str | os.PathLike[str]) -> Iterator[Path]:
     """A folder to write a model in, which becomes `into` when the block ends well, and is removed otherwise."""
     target = Path(into)
-    if target.exists():
-        raise StoreError(f"{target} exists already; remove it, or choose another path")
     # What a repair leaves beside the model goes with the folder around both.
     around = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}"
     folder = around / target.name

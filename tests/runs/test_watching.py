@@ -17,7 +17,7 @@ from tests.runs.watcher import watching
 SNAPSHOTS = snapshots_of(500, 16)
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     """Ends a watch from its `wait`."""
 
 
@@ -81,9 +81,9 @@ def test_the_same_trouble_is_told_once(tmp_path: Path, scheduler: str) -> None:
         if looks == 3:
             add_run(tmp_path / "store.zarr", "b", {"T": SNAPSHOTS[:4]})
         if looks == 5:
-            raise Stop
+            raise StoppedError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         watch(study, on_event=events.append, wait=wait)
     assert [event.name for event in events] == ["failed", "done"]
     assert "every snapshot of field 'T' is zero" in events[0].words
