@@ -10,6 +10,7 @@ from tests.benchmarks.job import MIB
 FULL_ACCURACY = ("nwidth pod tsqr", "numpy svd", "scipy svd", "dask tsqr")
 LEADING = (
     "nwidth pod gram",
+    "nwidth pod sketch",
     "numpy Gram",
     "pyMOR method of snapshots",
     "sklearn PCA covariance_eigh",
@@ -18,6 +19,8 @@ LEADING = (
 ON_STORE = (
     "nwidth run gram",
     "nwidth run tsqr",
+    "nwidth run sketch",
+    "nwidth run nystrom",
     "dask Gram",
     "dask Gram in float64",
     "dask linalg.svd (tsqr)",
@@ -71,7 +74,7 @@ def _in_memory(scale: str) -> tuple[Case, ...]:
 
 def _out_of_core(scale: str) -> tuple[Case, ...]:
     if scale == "tiny":
-        methods = ("nwidth run gram", "dask Gram in float64")
+        methods = ("nwidth run gram", "nwidth run sketch", "dask Gram in float64")
         return (Case("out of core", Matrix(2**15, 32, "float32", 1e-5), methods, rank=5, on_store=True),)
     large = Matrix(2**22 if scale == "full" else 2**20, 256, "float32")
     # The shape of the published distributed operator inference runs (dOpInf), whose data are not public.

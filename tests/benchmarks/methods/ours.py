@@ -110,6 +110,7 @@ def spectrum(job: Job) -> Iterator[Work]:
 METHODS: dict[str, Method] = {
     "nwidth pod gram": partial(pod, route="gram"),
     "nwidth pod tsqr": partial(pod, route="tsqr"),
+    "nwidth pod sketch": partial(pod, route="sketch"),
     "nwidth run gram": partial(run, route="gram"),
     "nwidth run tsqr": partial(run, route="tsqr"),
     "nwidth spectrum": spectrum,
