@@ -34,6 +34,10 @@ class Reading:
     read_seconds: float | None = None
     """How long it took where it was read, if that was another worker than the one that reduces it."""
 
+    def __sizeof__(self) -> int:
+        # What Dask believes that it sends from worker to worker, and holds in memory.
+        return object.__sizeof__(self) + int(self.values.nbytes)
+
 
 def _identity_everywhere(panel: Panel) -> BlockProduct:
     return identity()
@@ -77,6 +81,11 @@ class FieldSource:
 def without_array(source: FieldSource) -> FieldSource:
     """The source as it travels to workers: a Dask array stays behind, its blocks come through the graph."""
     return replace(source, array=None)
+
+
+def as_sent(source: FieldSource) -> FieldSource:
+    """The source as tasks share it: every task brings its own panel, so the list of all of them stays behind, too."""
+    return replace(source, array=None, panels=())
 
 
 def as_rows(block: Array) -> Array:

@@ -23,6 +23,11 @@ FAN_IN = 8
 MIN_WINDOW_LEAVES = FAN_IN**3
 # While the last blocks of a window run, the next window must feed all other threads, twice over.
 LEAVES_PER_THREAD = 2
+# A scheduler hands out 900 tasks a second (docs/explanation/scale.md), and a thread takes 0.15 s or so for a block of 64 MiB: so
+# many threads can be fed block by block, and eight times as many in tasks of eight blocks.
+THREADS_PER_SCHEDULER = 128
+# But no thread should wait at the end of a pass for one that has just begun a long task.
+MIN_TASKS_PER_THREAD = 4
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,14 @@ def width(n_blocks: int, level: int) -> int:
     return whole + (rest > 0)
 
 
+def height(n_blocks: int) -> int:
+    """Levels of merges of a tree: the least ``h`` with ``FAN_IN^h >= n_blocks``."""
+    level = 0
+    while FAN_IN**level < n_blocks:
+        level += 1
+    return level
+
+
 def tree_tasks(n_blocks: int) -> int:
     """Tasks of a tree over `n_blocks` leaves, without what is shared: leaves, merges and the root."""
     tasks, level = n_blocks + 1, n_blocks
@@ -69,11 +82,29 @@ def window_leaves(threads: int) -> int:
     return leaves
 
 
+def blocks_per_task(n_blocks: int, threads: int) -> int:
+    """Neighbouring blocks that one task reduces: 1, or the power of `FAN_IN` at which one scheduler can feed all threads.
+
+    A task of several blocks makes the merges of the tree itself, so this changes no bit. It is lost whole with its worker.
+    """
+    blocks = 1
+    while blocks * THREADS_PER_SCHEDULER < threads and n_blocks >= MIN_TASKS_PER_THREAD * threads * blocks * FAN_IN:
+        blocks *= FAN_IN
+    return blocks
+
+
+def reduced(level: Sequence[Any], merge: Callable[[Sequence[Any]], Any]) -> Any:
+    """The top of the tree over some aligned neighbours, which are there already."""
+    while len(level) > 1:
+        groups = [level[start : start + FAN_IN] for start in range(0, len(level), FAN_IN)]
+        # One child alone is not merged: it is its parent.
+        level = [group[0] if len(group) == 1 else merge(group) for group in groups]
+    return level[0]
+
+
 def pieces(tree: int, n_blocks: int, leaves: int) -> Iterator[Piece]:
     """Cut one tree into aligned pieces of at most `leaves` leaves, a power of `FAN_IN`; a tree that fits is one piece."""
-    level = 0
-    while FAN_IN**level < min(leaves, n_blocks):
-        level += 1
+    level = height(min(leaves, n_blocks))
     span = FAN_IN**level
     for index in range(width(n_blocks, level)):
         yield Piece(tree, level, index, index * span, min((index + 1) * span, n_blocks), whole=span >= n_blocks)
@@ -119,7 +150,6 @@ class Upward:
             if len(operands) < expected:
                 return
             del self._waiting[level + 1, parent]
-            # One child alone is not merged: it is its parent.
-            value = operands[0] if expected == 1 else self._merge([operands[i] for i in range(expected)])
+            value = reduced([operands[i] for i in range(expected)], self._merge)
             level, index = level + 1, parent
         self.top.append(value)

@@ -32,7 +32,8 @@ from typing import Any
 from nwidth_graphs import topology
 from nwidth_graphs.keeping import kept
 from nwidth_graphs.pool import DEVICE_SLOT, HOST_SLOT, Placement, Way
-from nwidth_graphs.topology import FAN_IN, Piece, Upward, tree_tasks
+from nwidth_graphs.source import FieldSource, as_sent
+from nwidth_graphs.topology import FAN_IN, Piece, Upward, reduced, tree_tasks
 
 __all__ = ["FAN_IN", "Gathered", "SHARED_TASKS", "Key", "TaskGraph", "Tree", "Window", "Work", "build", "tree_tasks"]
 
@@ -71,6 +72,7 @@ class Work:
     """What all leaves of a tree, and its root, have in common: a task of theirs is a block and a reference to this."""
 
     leaf: Callable[..., Any]
+    merge: Callable[[Sequence[Any]], Any]
     close: Callable[..., Any]
     shared: Mapping[str, Any]
 
@@ -85,6 +87,8 @@ class Window:
     pieces: tuple[Piece, ...]
     leaf_names: tuple[str, ...]
     """First parts of the leaves' keys."""
+    per_task: int = 1
+    """Blocks of one leaf task."""
 
     @property
     def n_leaves(self) -> int:
@@ -103,17 +107,21 @@ class TaskGraph:
     placement: Placement | None = None
     """Which way every block goes in a pool of workers; None lets whoever is free take it."""
 
-    def windows(self, leaves: int = topology.MIN_WINDOW_LEAVES) -> Iterator[Window]:
-        """The pass in windows of at most `leaves` blocks, a power of `FAN_IN`, each made when it is asked for.
+    def windows(self, leaves: int = topology.MIN_WINDOW_LEAVES, per_task: int = 1) -> Iterator[Window]:
+        """The pass in windows of at most `leaves` blocks, each made when it is asked for; a task takes `per_task` blocks.
+
+        Both are powers of `FAN_IN`, and neither changes a bit of the result.
 
         A tree over a Dask array is never divided: its blocks are fused with the tasks that make them, all in one graph.
         """
         undivided = [tree.array is not None for tree in self.trees]
-        if self.n_leaves <= leaves or all(undivided):
+        if self.placement is not None or any(undivided):
+            per_task = 1
+        if all(undivided) or (self.n_leaves <= leaves and per_task == 1):
             yield self.whole
             return
         for number, pieces in enumerate(topology.windows([len(tree.blocks) for tree in self.trees], undivided, leaves)):
-            yield _window(self, number, pieces)
+            yield _window(self, number, pieces, per_task)
 
     @cached_property
     def whole(self) -> Window:
@@ -149,22 +157,17 @@ class TaskGraph:
         """The same pass, with its blocks where a pool's split wants them: no result changes but by rounding."""
         return replace(self, placement=placement)
 
-    def probe(self, tree: int, count: int, leaves: int) -> tuple[Any, list[Key]]:
-        """The first `count` leaves of one tree, as a graph of the very tasks that the first window holds, and their keys.
+    def probe(self, tree: int, count: int, leaves: int) -> tuple[Any, list[Key]] | None:
+        """The first window, of `leaves` leaves, and the keys of the first `count` leaves of one tree; None if they are not in it.
 
-        Whoever keeps their results on the cluster until the pass has run reads nothing twice.
-
-        Raises
-        ------
-        ValueError
-            They are not in the first window, of `leaves` leaves.
+        Whoever asks for these keys alone, and keeps their results on the cluster until the pass has run, reads nothing twice.
         """
         window = next(self.windows(leaves))
         for piece, name in zip(window.pieces, window.leaf_names, strict=True):
             if piece.tree == tree and piece.start == 0 and piece.stop >= count:
                 keys: list[Key] = [(name, index) for index in range(count)]
                 return window.graph, keys
-        raise ValueError(f"the first {count} leaves of tree {tree} are not in the first window")
+        return None
 
 
 SHARED_TASKS = 1
@@ -213,7 +216,7 @@ class Gathered:
         return {tree.name: self._roots[index] for index, tree in enumerate(self._trees)}
 
 
-def _window(graph: TaskGraph, number: int, pieces: tuple[Piece, ...]) -> Window:
+def _window(graph: TaskGraph, number: int, pieces: tuple[Piece, ...], per_task: int = 1) -> Window:
     from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
     layers: dict[str, Any] = {}
@@ -228,8 +231,8 @@ def _window(graph: TaskGraph, number: int, pieces: tuple[Piece, ...]) -> Window:
         elif graph.placement is not None and piece.tree in graph.placement.ways:
             leaves, level, asked = _placed_layer(tree, piece, names, graph.placement)
         else:
-            leaves, level = _leaf_layer(tree, piece, names)
-        merges, top = _merge_layer(tree, level, names)
+            leaves, level = _leaf_layer(tree, piece, names, per_task)
+        merges, top = _merge_layer(tree, level, names, topology.height(per_task))
         if piece.whole:
             merges[names.root] = _closing(names, top)
         keys.append(names.root if piece.whole else top)
@@ -244,7 +247,7 @@ def _window(graph: TaskGraph, number: int, pieces: tuple[Piece, ...]) -> Window:
             names.step("merge"): {names.work[0], names.leaf},
         }
     leaf_names = tuple(_Names(graph.trees[piece.tree], graph.token, number).leaf for piece in pieces)
-    return Window(HighLevelGraph(layers, dependencies), tuple(keys), pieces, leaf_names)
+    return Window(HighLevelGraph(layers, dependencies), tuple(keys), pieces, leaf_names, per_task)
 
 
 @dataclass(frozen=True)
@@ -276,11 +279,13 @@ class _Names:
 def _work_layer(tree: Tree, key: Key) -> dict[Key, Any]:
     from dask.task_spec import DataNode
 
-    return {key: DataNode(key, Work(tree.leaf, tree.close, tree.shared))}
+    # Every window carries it: a list of 100 000 panels, of which no task needs more than its own, stays behind.
+    shared = {label: as_sent(value) if isinstance(value, FieldSource) else value for label, value in tree.shared.items()}
+    return {key: DataNode(key, Work(tree.leaf, tree.merge, tree.close, shared))}
 
 
-def _leaf_layer(tree: Tree, piece: Piece, names: _Names) -> tuple[dict[Key, Any], list[Key]]:
-    """One task per block of a piece.
+def _leaf_layer(tree: Tree, piece: Piece, names: _Names, per_task: int) -> tuple[dict[Key, Any], list[Key]]:
+    """One task per block of a piece, or per `per_task` neighbours.
 
     They are marked as producers of data: the scheduler then hands out one at a time to whoever is free, and never a queue to a
     slow worker. Unmarked, that would depend on how many values they share and on how many threads the cluster has.
@@ -288,9 +293,15 @@ def _leaf_layer(tree: Tree, piece: Piece, names: _Names) -> tuple[dict[Key, Any]
     from dask.task_spec import Task, TaskRef
 
     work = TaskRef(names.work)
-    keys: list[Key] = [(names.leaf, index) for index in range(piece.start, piece.stop)]
-    blocks = (tree.blocks[index] for index in range(piece.start, piece.stop))
-    return {key: Task(key, _run_leaf, block, work, _data_producer=True) for key, block in zip(keys, blocks, strict=True)}, keys
+    tasks: dict[Key, Any] = {}
+    for start in range(piece.start, piece.stop, per_task):
+        key: Key = (names.leaf, start // per_task)
+        if per_task == 1:
+            tasks[key] = Task(key, _run_leaf, tree.blocks[start], work, _data_producer=True)
+        else:
+            blocks = tuple(tree.blocks[index] for index in range(start, min(start + per_task, piece.stop)))
+            tasks[key] = Task(key, _run_leaves, blocks, work, _data_producer=True)
+    return tasks, list(tasks)
 
 
 def _placed_layer(
@@ -328,6 +339,10 @@ def _run_leaf(block: Any, work: Work) -> Any:
     return work.leaf(block, **work.shared)
 
 
+def _run_leaves(blocks: Sequence[Any], work: Work) -> Any:
+    return reduced([work.leaf(block, **work.shared) for block in blocks], work.merge)
+
+
 def _run_read(block: Any, read: Callable[..., Any], work: Work, *_: None) -> Any:
     return read(block, **work.shared)
 
@@ -363,12 +378,11 @@ def _leaf_on_block(values: Any, *, leaf: Callable[..., Any], blocks: tuple[Any, 
     return leaf(blocks[int(np.ravel_multi_index(location, counts))], reading=values)
 
 
-def _merge_layer(tree: Tree, level: list[Key], names: _Names) -> tuple[dict[Key, Any], Key]:
+def _merge_layer(tree: Tree, level: list[Key], names: _Names, depth: int) -> tuple[dict[Key, Any], Key]:
     """The merges above some leaves, up to one result, and its key; `topology.Upward` does the same beyond a window."""
     from dask.task_spec import List, Task, TaskRef
 
     tasks: dict[Key, Any] = {}
-    depth = 0
     while len(level) > 1:
         depth += 1
         groups = [level[start : start + FAN_IN] for start in range(0, len(level), FAN_IN)]

@@ -59,6 +59,7 @@ class Flights:
 
     flying: list[Flight] = field(default_factory=list)
     landed_leaves: int = 0
+    at_once: int = IN_FLIGHT
 
     def gathered(self, client: Any, windows: Iterator[Window]) -> Iterator[tuple[Window, list[Any]]]:
         """Run windows on the cluster and yield each with the values of its keys, in the order in which they land.
@@ -83,12 +84,12 @@ class Flights:
             for flight in self.flying:
                 flight.release()
 
-    def leaf_names(self) -> list[str]:
-        """First parts of the keys of all leaves in flight."""
-        return [name for flight in list(self.flying) for name in flight.window.leaf_names]
+    def leaf_names(self) -> dict[str, int]:
+        """First parts of the keys of all leaves in flight, and the blocks that one such task has."""
+        return {name: flight.window.per_task for flight in list(self.flying) for name in flight.window.leaf_names}
 
     def _room(self, submitted: int) -> bool:
-        return len(self.flying) < IN_FLIGHT and (not self.flying or submitted - self.flying[0].number < MAX_LEAD)
+        return len(self.flying) < self.at_once and (not self.flying or submitted - self.flying[0].number < MAX_LEAD)
 
     def _next_to_land(self) -> Flight:
         if len(self.flying) == 1:
@@ -139,6 +140,8 @@ def watching(client: Any, flights: Flights, report: Callable[[int], None] | None
         thread.join(timeout=10)
 
 
-def _finished(dask_scheduler: Any, names: list[str]) -> int:
-    groups = [dask_scheduler.task_groups[name] for name in names if name in dask_scheduler.task_groups]
-    return sum(group.states[state] for group in groups for state in ("memory", "released", "forgotten"))
+def _finished(dask_scheduler: Any, names: dict[str, int]) -> int:
+    groups = {name: dask_scheduler.task_groups[name] for name in names if name in dask_scheduler.task_groups}
+    return sum(
+        names[name] * group.states[state] for name, group in groups.items() for state in ("memory", "released", "forgotten")
+    )

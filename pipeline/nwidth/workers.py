@@ -7,17 +7,18 @@ BLAS runs on one thread per worker thread everywhere: two pools on the same core
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nwidth.errors import ConfigError, RunError
 from nwidth.windows import POLL_SECONDS, Flights, watching
 from nwidth.zarr_settings import zarr_settings
-from nwidth_graphs.placement import leaf_annotations
-from nwidth_graphs.topology import MIN_WINDOW_LEAVES, window_leaves
+from nwidth_graphs.placement import DEVICE_VARIABLE
+from nwidth_graphs.topology import MIN_WINDOW_LEAVES, blocks_per_task, window_leaves
 from nwidth_graphs.trees import Gathered
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Executor(Protocol):
         """Worker processes."""
         ...
 
+    def place(self, graph: TaskGraph, name: str) -> TaskGraph:
+        """The pass with its blocks split among the workers of a pool; the graph itself where there is nothing to split."""
+        ...
+
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
         """Compute all roots of `graph`; `name` labels the pass for people."""
         ...
@@ -58,6 +63,10 @@ class ThreadExecutor:
     def description(self) -> str:
         """For the provenance."""
         return f"{self.threads} threads of one process"
+
+    def place(self, graph: TaskGraph, name: str) -> TaskGraph:
+        """The graph itself: all threads are alike."""
+        return graph
 
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
         """Run on a thread pool; BLAS is limited to one thread meanwhile."""
@@ -88,6 +97,23 @@ class ClusterExecutor:
     client: Any
     n_workers: int
     description: str
+    device: str = "cpu"
+    """As in a study's ``workers.device``."""
+
+    def place(self, graph: TaskGraph, name: str) -> TaskGraph:
+        """Where the workers are a pool, split the pass by a probe; see `nwidth.pooling`.
+
+        Raises
+        ------
+        RunError
+            As `run` does.
+        """
+        if self.device != "pool":
+            return graph
+        from nwidth.pooling import place
+
+        with self._in_words(name):
+            return place(self.client, graph, self._window(graph)[0])
 
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
         """Run on the cluster, window by window; the driver receives the small results of windows, and merges them.
@@ -97,23 +123,38 @@ class ClusterExecutor:
         RunError
             Workers died repeatedly on one block, or the cluster went away.
         """
-        from distributed import KilledWorker
-        from distributed.client import FutureCancelledError
-        from distributed.comm.core import CommClosedError
         from threadpoolctl import threadpool_limits
 
         def report(done: int) -> None:
             if progress is not None:
                 progress(name, min(done, graph.n_leaves), graph.n_leaves)
 
-        flights, gathered = Flights(), Gathered(graph)
-        try:
-            windows = graph.windows(self._window_leaves(graph))
+        # Tickets bound what a window ships, so of a split pass there is one window at a time.
+        split = graph.placement is not None
+        flights, gathered = Flights(at_once=1) if split else Flights(), Gathered(graph)
+        with self._in_words(name), self._standing_in() if split else nullcontext():
+            windows = graph.windows(*self._window(graph))
             # One BLAS thread: what is merged here has the bits that it would have in a worker.
             with threadpool_limits(1), watching(self.client, flights, report if progress is not None else None):
                 for window, values in flights.gathered(self.client, windows):
                     gathered.add(window, values)
             report(graph.n_leaves)
+        return gathered.roots()
+
+    def _standing_in(self) -> AbstractContextManager[None]:
+        from nwidth.pooling import standing_in
+
+        return standing_in(self.client)
+
+    @contextmanager
+    def _in_words(self, name: str) -> Iterator[None]:
+        """Turn what a cluster raises into one sentence."""
+        from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
+        from distributed.comm.core import CommClosedError
+
+        try:
+            yield
         except KilledWorker as error:
             raise RunError(
                 f"pass {name!r}: {error.allowed_failures + 1} workers died one after the other on the same block, the last at "
@@ -123,18 +164,19 @@ class ClusterExecutor:
             raise RunError(
                 f"pass {name!r}: the cluster ({self.description}) went away before it was done; start it again, then run again"
             ) from error
-        return gathered.roots()
 
-    def _window_leaves(self, graph: TaskGraph) -> int:
-        """Blocks of a window; a pass of one window need not ask how many threads there are."""
+    def _window(self, graph: TaskGraph) -> tuple[int, int]:
+        """Blocks of a window, and of a task; a pass of one window need not ask how many threads there are."""
         if graph.n_leaves <= MIN_WINDOW_LEAVES:
-            return MIN_WINDOW_LEAVES
+            return MIN_WINDOW_LEAVES, 1
         from distributed.comm.core import CommClosedError
 
         try:
-            return window_leaves(sum(self.client.nthreads().values()))
+            threads = sum(self.client.nthreads().values())
         except OSError as error:
             raise CommClosedError(str(error)) from error
+        per_task = blocks_per_task(graph.n_leaves, threads)
+        return window_leaves(threads) * per_task, per_task
 
 
 @contextmanager
@@ -144,13 +186,11 @@ def local_cluster(count: int, threads: int, memory: int, device: str = "cpu") ->
     Raises
     ------
     ConfigError
-        `device` is ``"cuda"``, and this machine has none that CuPy can use.
+        `device` asks for a GPU, and this machine has none that CuPy can use.
     """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    if device == "cuda":
-        _refuse_without_gpu()
     settings = {
         "distributed.admin.log-format": "%(message)s",
         "distributed.worker.memory.spill": False,
@@ -160,23 +200,40 @@ def local_cluster(count: int, threads: int, memory: int, device: str = "cpu") ->
     }
     with (
         dask.config.set(settings),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=threads,
-            memory_limit=memory,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            processes=True,
-            silence_logs=40,
-            resources=dict(leaf_annotations(device).get("resources", {})),
-        ) as cluster,
+        _local_workers(count, threads, memory, device) as cluster,
         Client(cluster) as client,
     ):
-        yield _executor(client, f"{count} local workers x {threads} threads x {memory / 2**30:.3g} GiB")
+        yield _executor(client, f"{len(cluster.workers)} local workers x {threads} threads x {memory / 2**30:.3g} GiB", device)
+
+
+def _local_workers(count: int, threads: int, memory: int, device: str) -> Any:
+    """A cluster of `count` processes; in a pool, one more for each GPU of this machine."""
+    from distributed import LocalCluster, Scheduler, SpecCluster
+
+    gpus = 0 if device == "cpu" else usable_gpus(device)
+    scheduler: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    if device == "pool":
+        from nwidth.pooling import local_specification
+
+        options = {"nthreads": threads, "memory_limit": memory, "host": "127.0.0.1", "dashboard": False, "silence_logs": 40}
+        return SpecCluster(
+            workers=local_specification(count, gpus, options),
+            scheduler={"cls": Scheduler, "options": {**scheduler, "port": 0}},
+            silence_logs=40,
+        )
+    return LocalCluster(
+        n_workers=count,
+        threads_per_worker=threads,
+        memory_limit=memory,
+        processes=True,
+        silence_logs=40,
+        resources={"GPU": threads} if device == "cuda" else {},
+        **scheduler,
+    )
 
 
 @contextmanager
-def connected_cluster(address: str) -> Iterator[ClusterExecutor]:
+def connected_cluster(address: str, device: str = "cpu") -> Iterator[ClusterExecutor]:
     """A running cluster.
 
     Raises
@@ -196,7 +253,7 @@ def connected_cluster(address: str) -> Iterator[ClusterExecutor]:
             if time.monotonic() > deadline:
                 raise ConfigError(f"the scheduler at {address!r} has no workers; start some, then run again")
             time.sleep(POLL_SECONDS)
-        yield _executor(client, f"cluster at {address}")
+        yield _executor(client, f"cluster at {address}", device)
 
 
 def check_workers(executor: ClusterExecutor, threads: int, memory: int, device: str) -> None:
@@ -219,28 +276,43 @@ def check_workers(executor: ClusterExecutor, threads: int, memory: int, device: 
                 f"the worker {address} has {worker['nthreads']} threads, and workers.threads counts on {threads}, which "
                 f"share its memory; set workers.threads = {worker['nthreads']}, or start workers with --nthreads"
             )
-    needed = leaf_annotations(device).get("resources", {})
-    if not any(needed.items() <= worker["resources"].items() for worker in workers.values()):
+    with_gpu = sum(worker["resources"].get("GPU", 0) >= 1 for worker in workers.values())
+    if device != "cpu" and not with_gpu:
         raise ConfigError(
             f'workers.device = "{device}", and none of the {len(workers)} workers ({executor.description}) has a GPU; start '
             'workers with --resources "GPU=1", or set workers.device = "cpu"'
         )
+    if device == "pool" and with_gpu == len(workers):
+        raise ConfigError(
+            f'workers.device = "pool", and all of the {len(workers)} workers ({executor.description}) have a GPU; start '
+            'workers without one, too, or set workers.device = "cuda"'
+        )
 
 
-def _refuse_without_gpu() -> None:
+def usable_gpus(device: str) -> int:
+    """GPUs of this machine that CuPy can use; one where `placement.DEVICE_VARIABLE` says what stands for a GPU.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    if os.environ.get(DEVICE_VARIABLE, "cuda") != "cuda":
+        return 1
     way_out = 'set workers.device = "cpu"'
     try:
         import cupy  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        raise ConfigError(f'workers.device = "cuda" needs CuPy, which is not installed; install it, or {way_out}') from None
+        raise ConfigError(f'workers.device = "{device}" needs CuPy, which is not installed; install it, or {way_out}') from None
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise ConfigError(
-            f'workers.device = "cuda", and CuPy finds no usable GPU ({error}); mend the driver, or {way_out}'
+            f'workers.device = "{device}", and CuPy finds no usable GPU ({error}); mend the driver, or {way_out}'
         ) from None
     if count == 0:
-        raise ConfigError(f'workers.device = "cuda", and this machine has no GPU; {way_out}')
+        raise ConfigError(f'workers.device = "{device}", and this machine has no GPU; {way_out}')
+    return int(count)
 
 
 def executor_of(client: Any) -> ClusterExecutor:
@@ -248,9 +320,9 @@ def executor_of(client: Any) -> ClusterExecutor:
     return _executor(client, "the caller's Dask client")
 
 
-def _executor(client: Any, description: str) -> ClusterExecutor:
+def _executor(client: Any, description: str, device: str = "cpu") -> ClusterExecutor:
     from nwidth.worker_plugin import WorkerSettings
 
     client.register_plugin(WorkerSettings())
     workers = client.scheduler_info(n_workers=-1)["workers"]
-    return ClusterExecutor(client, len(workers), description)
+    return ClusterExecutor(client, len(workers), description, device)

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nwidth_graphs.topology import FAN_IN, MIN_WINDOW_LEAVES, Upward, pieces, tree_tasks, width, window_leaves, windows
+from nwidth_graphs.topology import (
+    FAN_IN,
+    MIN_WINDOW_LEAVES,
+    Upward,
+    blocks_per_task,
+    pieces,
+    reduced,
+    tree_tasks,
+    width,
+    window_leaves,
+    windows,
+)
 
 SIZES = [1, 2, 7, 8, 9, 63, 64, 65, 73, 512, 513, 521, 1000, 4096, 4097, 5000]
 
@@ -17,12 +28,15 @@ def nested(parts: Sequence[object]) -> tuple[object, ...]:
     return tuple(parts)
 
 
-def reduced(level: list[object]) -> object:
-    """The tree of these leaves, level by level."""
-    while len(level) > 1:
-        groups = [level[start : start + FAN_IN] for start in range(0, len(level), FAN_IN)]
-        level = [group[0] if len(group) == 1 else nested(group) for group in groups]
-    return level[0]
+def node(level: int, index: int, n_blocks: int) -> object:
+    """One node of the tree, from its definition: the merge of its children, or its only child."""
+    if level == 0:
+        return index
+    first = index * FAN_IN
+    children = [
+        node(level - 1, child, n_blocks) for child in range(first, min(first + FAN_IN, -(-n_blocks // FAN_IN ** (level - 1))))
+    ]
+    return children[0] if len(children) == 1 else tuple(children)
 
 
 @pytest.mark.parametrize("leaves", [8, 64, 512])
@@ -32,12 +46,13 @@ def test_pieces_and_what_is_above_them_are_the_whole_tree(n_blocks: int, leaves:
     cut = list(pieces(0, n_blocks, leaves))
     assert [index for piece in cut for index in range(piece.start, piece.stop)] == list(range(n_blocks))
     assert max(piece.n_leaves for piece in cut) <= leaves
+    assert cut[0].whole == (len(cut) == 1)
     upward = Upward(n_blocks, nested)
     for place in np.random.default_rng(n_blocks).permutation(len(cut)):
         piece = cut[place]
         assert upward.top == []
-        upward.add(piece.level, piece.index, reduced(list(range(piece.start, piece.stop))))
-    assert upward.top == [reduced(list(range(n_blocks)))]
+        upward.add(piece.level, piece.index, reduced(list(range(piece.start, piece.stop)), nested))
+    assert upward.top == [node(5, 0, n_blocks)]
 
 
 def test_few_results_wait_for_others() -> None:
@@ -73,6 +88,14 @@ def test_a_window_feeds_all_threads_twice(threads: int) -> None:
     leaves = window_leaves(threads)
     assert leaves >= max(MIN_WINDOW_LEAVES, 2 * threads)
     assert leaves == MIN_WINDOW_LEAVES or leaves // FAN_IN < 2 * threads
+
+
+def test_tasks_take_several_blocks_where_a_scheduler_would_be_the_limit() -> None:
+    """Small clusters are fed block by block; large ones in tasks of eight, as long as every thread still gets four of them."""
+    assert [blocks_per_task(60_000, threads) for threads in (1, 16, 128, 129, 1000)] == [1, 1, 1, 8, 8]
+    assert blocks_per_task(4 * 1000 * 8, 1000) == 8
+    assert blocks_per_task(4 * 1000 * 8 - 1, 1000) == 1
+    assert blocks_per_task(10**7, 2000) == 64
 
 
 @pytest.mark.parametrize("n_blocks", SIZES)

@@ -129,10 +129,10 @@ def test_leaf_annotations_are_on_the_leaves_alone() -> None:
     assert not any(layer.annotations for layer in plain.layers.values())
 
 
-def in_windows(graph: TaskGraph, leaves: int, threads: int) -> dict[str, Any]:
-    """The roots of a graph that is computed in windows of so many leaves."""
+def in_windows(graph: TaskGraph, leaves: int, per_task: int, threads: int) -> dict[str, Any]:
+    """The roots of a graph that is computed in windows of so many leaves, of which a task takes several."""
     gathered = Gathered(graph)
-    for window in graph.windows(leaves):
+    for window in graph.windows(leaves, per_task):
         gathered.add(window, dask.threaded.get(window.graph, list(window.keys), num_workers=threads))
     return gathered.roots()
 
@@ -140,13 +140,13 @@ def in_windows(graph: TaskGraph, leaves: int, threads: int) -> dict[str, Any]:
 @pytest.mark.parametrize("reduction", [GRAM, TSQR], ids=lambda r: r.name)
 @pytest.mark.parametrize("lazy", [False, True])
 def test_windows_change_no_bit(reduction: Reduction, lazy: bool) -> None:
-    """Windows of 8 and of 64 leaves, on one thread and on two, give the bits and the tallies of the whole graph."""
+    """Windows of 8 to 512 leaves, and tasks of several blocks, give the bits and the tallies of the whole graph."""
     field = matrix_with_spectrum(2700, 6, 0.5 ** np.arange(6), 0)
     sources = [source_of(field, [20] * 135, lazy=lazy), source_of(field[:100], [25] * 4, name="v", lazy=lazy)]
     graph = factor_graph(sources, reduction, "aa")
     whole = compute(graph)
-    for leaves, threads in ((8, 1), (8, 2), (64, 2)):
-        roots = in_windows(graph, leaves, threads)
+    for leaves, per_task, threads in ((8, 1, 1), (8, 1, 2), (8, 8, 1), (64, 8, 2), (64, 64, 2), (512, 8, 2)):
+        roots = in_windows(graph, leaves, per_task, threads)
         assert list(roots) == list(whole)
         for name, partial in roots.items():
             assert np.array_equal(partial.factor, whole[name].factor)
@@ -171,6 +171,23 @@ def test_two_graphs_of_one_content_share_no_key() -> None:
     """A second run of the same content, whose leaves write elsewhere, is never served by the tasks of the first."""
     first, second = (set(dict(build([sum_tree(9)], "aa").graph)) for _ in range(2))
     assert first.isdisjoint(second)
+
+
+def test_tasks_of_several_blocks_are_fewer() -> None:
+    """A task of eight blocks stands for eight leaves and their merge, and keeps the order of all blocks."""
+    graph = build([sum_tree(1000)], "aa")
+    tasks = [task for window in graph.windows(512, 8) for task in dict(window.graph)]
+    assert sum("leaf" in name for name, _ in tasks) == 1000 // 8
+    assert not any("merge-l1" in name for name, _ in tasks)
+    assert in_windows(graph, 512, 8, 1) == {"sum-field_2": list(range(1000))}
+
+
+def test_a_list_of_panels_does_not_travel() -> None:
+    """What a window of a large field sends is its own panels: the list of all of them is not among the shared values."""
+    source = FieldSource("u", row_panels([1] * 2000), 3, 8, read=refuse_to_read)
+    window = next(factor_graph([source], GRAM, "aa").windows(8))
+    (shared,) = [task for key, task in dict(window.graph).items() if "shared" in key[0]]
+    assert shared.value.shared["source"].panels == ()
 
 
 def test_windows_share_one_copy_of_what_leaves_share() -> None:
