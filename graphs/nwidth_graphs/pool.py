@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -90,12 +90,27 @@ class Placement:
     """Tree -> the `Way` of each of its blocks; a tree that is not here is computed by whoever is free."""
     in_transit: int
     """Most blocks on their way from CPU to GPU workers at once."""
+    rates: Rates | None = None
+    """What the split was made for; None where it was given."""
     held: Any = None
     """What keeps the results of the probe on the cluster until the pass has taken them."""
 
     def count(self) -> dict[str, int]:
         """Blocks by way."""
         return {way.name.lower(): sum(found.count(way) for found in self.ways.values()) for way in Way}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: blocks by way, and the seconds of each step of a block."""
+        return {**self.count(), "seconds": None if self.rates is None else asdict(self.rates)}
+
+
+def blocks_held(threads: int, device: str) -> int:
+    """Blocks that the memory of one worker must hold at once: what the plan counts on.
+
+    One for every thread; with a device, one more for every thread, in page-locked memory; in a pool, those in transit, too. A
+    pool of several GPU workers has `IN_TRANSIT` for each, which the scheduler spreads.
+    """
+    return threads * (1 if device == "cpu" else 2) + (IN_TRANSIT if device == "pool" else 0)
 
 
 def split_blocks(rates: Rates, n_cpu: int, n_gpu: int, n_blocks: int, *, gpu_threads: int = 2) -> Split:

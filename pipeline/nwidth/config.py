@@ -125,6 +125,19 @@ class ReduceSection(Section):
     beyond_floor: Annotated[bool, Field(description="keep modes below the trustworthy floor, too")] = False
     update: Annotated[Literal["full", "exact", "fast"], Field(description="what a run does with a store that only grew")] = "full"
 
+    missing: Annotated[
+        Literal["refuse", "gappy"], Field(description="gappy: fill isolated NaN from the modes, iteratively; needs a rank")
+    ] = "refuse"
+    gappy_iterations: Annotated[int, Field(ge=1, description="gappy: most iterations, two reads each")] = 50
+    gappy_tolerance: Annotated[float, Field(gt=0, lt=1, description="gappy: relative change of the filling to stop at")] = 1e-6
+
+    @field_validator("missing", mode="after")
+    @classmethod
+    def _fills_with_so_many_modes(cls, missing: str, info: ValidationInfo) -> str:
+        if missing == "gappy" and info.data.get("rank") is None:
+            raise ValueError("the number of modes that fill is not to be found from values that are missing; give rank")
+        return missing
+
     @field_validator("route", mode="after")
     @classmethod
     def _known_to_the_sketch(cls, route: str, info: ValidationInfo) -> str:
@@ -149,7 +162,12 @@ class WorkersSection(Section):
     threads: Annotated[int, Field(ge=1, description="threads of each worker")] = 1
     memory: Annotated[Bytes, Field(description="memory of each worker")] = 2 * 2**30
     address: Annotated[str | None, Field(description="address of a running Dask scheduler, instead of local workers")] = None
-    device: Annotated[Literal["cpu", "cuda"], Field(description="cuda: leaf tasks ask for workers with the resource GPU")] = "cpu"
+    device: Annotated[
+        Literal["cpu", "cuda", "pool"],
+        Field(
+            description="cuda: blocks go to workers with the resource GPU; pool: to workers with and without, by measured rates"
+        ),
+    ] = "cpu"
 
 
 class ReportSection(Section):

@@ -62,15 +62,17 @@ class StoreReader:
         return replace(self, ranges=part_of_ranges(self.ranges, start, stop))
 
     def __call__(self, panel: Panel) -> Reading:
-        before = self.reference.bytes_read
+        from nwidth.stores.overlay import counting
+
         path = f"fields/{self.name}"
         count = sum(stop - start for start, stop in self.ranges)
         block = reused_buffer((count, *panel.shape), self.reference.array(path).dtype)
         offset = 0
-        for start, stop in self.ranges:
-            self.reference.read_block(path, (slice(start, stop), *panel.selection), out=block[offset : offset + stop - start])
-            offset += stop - start
-        return Reading(as_rows(block), self.reference.bytes_read - before, lent=True)
+        with counting() as fetched:  # other threads of this worker read other panels meanwhile
+            for start, stop in self.ranges:
+                self.reference.read_block(path, (slice(start, stop), *panel.selection), out=block[offset : offset + stop - start])
+                offset += stop - start
+        return Reading(as_rows(block), fetched.total, lent=True)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from distributed import WorkerPlugin
 
 from nwidth.zarr_settings import prepare_process
+from nwidth_graphs.pool import DEVICE_SLOT, HOST_SLOT
 
 # glibc's names for what it returns to the system, and for what it maps page by page; 32 MiB, the most that it accepts, hold a
 # panel of up to 2000 snapshots.
@@ -49,3 +50,22 @@ def keep_freed_memory() -> None:
         return
     adjust(_M_MMAP_THRESHOLD, _KEPT_BYTES)
     adjust(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+class PoolRole(WorkerPlugin):
+    """Gives a worker of a pool its slots, also one that comes back or joins in the middle of a pass."""
+
+    name = "nwidth-pool-role"
+    idempotent = True
+
+    async def setup(self, worker: Any) -> None:
+        """Called by the worker, in its own process."""
+        await take_role(dask_worker=worker)
+
+
+async def take_role(dask_worker: Any) -> None:
+    """Slots by what the worker was started with: leaves at a time on its device (``GPU``, threads at most), or on its threads."""
+    threads, gpu = dask_worker.state.nthreads, dask_worker.state.total_resources.get("GPU", 0)
+    await dask_worker.set_resources(
+        **{HOST_SLOT: 0 if gpu else threads, DEVICE_SLOT: min(int(gpu), threads)}  # zero: what was lent is given back
+    )

@@ -24,6 +24,7 @@ from nwidth.stages.route import REDUCTIONS, RouteCost, choose_route
 from nwidth.stores import open_store
 from nwidth_graphs.budget import PassCost, factor_cost, interface_bytes, lift_cost
 from nwidth_graphs.layout import chunks_touched
+from nwidth_graphs.pool import blocks_held
 from nwidth_graphs.reduction import reduction_named
 from nwidth_graphs.source import FieldSource
 
@@ -113,7 +114,7 @@ def plan(study: Study) -> Plan:
 def prepare(study: Study, store: SnapshotStore, scratch: Path) -> tuple[Plan, Problem, tuple[tuple[int, int], ...]]:
     """The plan, and the problem that it is the plan of; patches of a mass matrix are written under `scratch`."""
     schema = store.schema()
-    memory = Memory(study.workers.memory, study.workers.threads)
+    memory = Memory(study.workers.memory, blocks_held(study.workers.threads, study.workers.device))
     problem, cuts, ranges = problem_from_store(store, study.reduce, memory, scratch)
     made = replace(_plan(study, store, schema, problem, cuts), kept=kept_words(study, problem))
     _refuse(made, problem)
@@ -164,7 +165,7 @@ def _passes(
     common: dict[str, Any] = {
         "stored_bytes": stored,
         "decode_bytes": max(cut.decode_bytes for cut in cuts.values()),
-        "threads": study.workers.threads,
+        "threads": blocks_held(study.workers.threads, study.workers.device),
         "rank_bound": rank_bound(study.reduce, sources[0].snapshots),
     }
     reduction = reduction_named(problem.route)

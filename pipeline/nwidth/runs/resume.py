@@ -94,6 +94,10 @@ class Guarded:
         """Worker processes."""
         return self.inner.n_workers
 
+    def place(self, graph: TaskGraph, name: str) -> TaskGraph:
+        """As the executor within."""
+        return self.inner.place(graph, name)
+
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
         """Run the graph, then look at the store.
 

@@ -75,6 +75,12 @@ class PassMeasure:
     """Blocks among them that an interrupted run had done."""
     blocks_unkept: int = 0
     """Blocks whose partials found no room."""
+    blocks_on_device: int = 0
+    """Blocks that were reduced on a device."""
+    blocks_shipped: int = 0
+    """Blocks among them that a CPU worker had read."""
+    split: Mapping[str, Any] | None = None
+    """Where a pool was to compute the blocks, and the measured seconds that this follows from."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ class Passes:
     def run(self, name: str, graph: TaskGraph) -> dict[str, Any]:
         """Values of the graph's roots, each with a `tally`; `name` labels the pass for people."""
         started = time.perf_counter()
+        graph = self.executor.place(graph, name)
         results = self.executor.run(graph, name, self.progress)
         tally = Tally.merge([result.tally for result in results.values()])
         self.measures.append(
@@ -138,6 +145,9 @@ class Passes:
                 blocks=tally.blocks,
                 blocks_reused=tally.blocks_reused,
                 blocks_unkept=tally.blocks_unkept,
+                blocks_on_device=tally.blocks_on_device,
+                blocks_shipped=tally.blocks_shipped,
+                split=None if graph.placement is None else graph.placement.as_dict(),
             )
         )
         return results

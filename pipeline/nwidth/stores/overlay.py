@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -97,6 +98,26 @@ class ByteCount:
     def add(self, count: int) -> None:
         with self._lock:
             self.total += count
+        reader = _READER.get()
+        if reader is not None and reader is not self:
+            reader.add(count)
+
+
+_READER: ContextVar[ByteCount | None] = ContextVar("nwidth_reader", default=None)
+
+
+@contextmanager
+def counting() -> Iterator[ByteCount]:
+    """Count the bytes fetched for this very thread, while others read from the same store.
+
+    What an event loop fetches for it is counted, too: it runs in the context of whoever asked.
+    """
+    count = ByteCount()
+    token = _READER.set(count)
+    try:
+        yield count
+    finally:
+        _READER.reset(token)
 
 
 class Pinned(Base):
