@@ -43,7 +43,12 @@ def watching(study: Path, *options: str) -> Iterator[Watcher]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         stream = process.stdout
-        reader = threading.Thread(target=lambda: [lines.put(line) for line in stream], daemon=True)
+
+        def follow() -> None:
+            for line in stream:
+                lines.put(line)
+
+        reader = threading.Thread(target=follow, daemon=True)
         reader.start()
         try:
             yield Watcher(process, lines)
