@@ -76,6 +76,7 @@ PIPELINE_ROOMS = (
     "nwidth.sparse_products",
     "nwidth.stages",
     "nwidth.stores",
+    "nwidth.updating",
     "nwidth.workers",
     *PEOPLE,
 )
@@ -114,8 +115,14 @@ RULES = (
     pipeline_room("nwidth.stores", reason=PROTOCOL_ONLY),
     Rule("nwidth.stores", PROTOCOL_ONLY, forbidden=("nwidth.readers",), but=("nwidth.readers.protocol",)),
     pipeline_room("nwidth.models", reason="a finished model does not know how it was made"),
-    Rule("nwidth.stages", "stages do not know who asked for them", forbidden=(*PEOPLE, "nwidth.api", "nwidth.demo")),
-    Rule("nwidth.runs", "runs do not know who asked for them", forbidden=(*PEOPLE, "nwidth.api", "nwidth.demo")),
+    Rule(
+        "nwidth.stages",
+        "stages do not know who asked for them",
+        forbidden=(*PEOPLE, "nwidth.api", "nwidth.demo", "nwidth.updating"),
+    ),
+    Rule(
+        "nwidth.runs", "runs do not know who asked for them", forbidden=(*PEOPLE, "nwidth.api", "nwidth.demo", "nwidth.updating")
+    ),
     Rule("nwidth", "nothing stands on what people touch", forbidden=PEOPLE, exempt=(*PEOPLE, "nwidth.__main__", "nwidth.demo")),
     *(Rule(root, "no pickle is ever loaded", forbidden=PICKLES) for root in ("nwidth_graphs", "nwidth")),
     *(Rule(root, "the licence of these does not suit a BSD package", forbidden=COPYLEFT) for root in ("nwidth_graphs", "nwidth")),

@@ -22,6 +22,8 @@ from nwidth.stages.problem import Floats
 from nwidth_graphs.recombination import Remainder
 from nwidth_graphs.reduction import reduction_named
 
+PROJECTIONS = ("gram", "tsqr", "wide", "hapod")
+"""Routes whose coefficients are measured projections, by a lifting pass over the snapshots: ``Phi^T W E = 0``."""
 PASSES_OF_PODS = ("gram", "tsqr")
 """Routes whose coefficients have orthogonal rows to rounding: ``E Q^T = 0``."""
 
@@ -74,7 +76,8 @@ class Parent:
         """E."""
         certificate, flags = self.basis.certificate, self.entry.get("remainder")
         if flags is None:  # made by a pass over the snapshots themselves
-            flags = {"orthogonal": True, "uncorrelated": self.entry["route"] in PASSES_OF_PODS}
+            route = self.entry["route"]
+            flags = {"orthogonal": route in PROJECTIONS, "uncorrelated": route in PASSES_OF_PODS}
         total = float(np.sum((self.scale * self.norms) ** 2))
         return Remainder(
             norms=certificate.relative_errors * self.norms,
