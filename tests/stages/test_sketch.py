@@ -178,7 +178,7 @@ def test_a_zero_snapshot_among_others(route: Any) -> None:
     field = fields(200, 20, 0.5 ** np.arange(20))
     field[4] = 0.0
     for scaling in ("none", "unit"):
-        basis = nw.pod(field, rank=5, route=route, snapshot_scaling=scaling)  # type: ignore[arg-type]
+        basis = nw.pod(field, rank=5, route=route, snapshot_scaling=scaling)
         assert basis.certificate.relative_errors[4] == 0.0
         assert np.isfinite(basis.certificate.frobenius_error)
         assert_orthonormal(basis.modes.values.T, tolerance=1e-10)
@@ -260,7 +260,7 @@ def test_reads() -> None:
         ({"route": "nystrom"}, {"sketch": 1, "rotate field": 1}),
     ):
         counted.clear()
-        nw.pod(field, rank=10, progress=count, **options)  # type: ignore[arg-type]
+        nw.pod(field, rank=10, progress=count, **options)
         assert counted == expected
 
 
