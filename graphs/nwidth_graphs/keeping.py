@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from nwidth_graphs.layout import Panel
 from nwidth_graphs.leaves import Tally, peak_process_bytes
 from nwidth_graphs.reduction import FLOAT, Reduction
 from nwidth_graphs.source import FieldSource
@@ -127,12 +128,13 @@ class KeptRead:
 def kept(tree: Tree, token: str, fan_in: int) -> Tree:
     """The tree with its leaves kept on the shelf of its source; as it is where there is none, or where keeping does not pay.
 
-    Trees over a Dask array are never kept: their blocks come through the graph, whatever they cost.
+    Trees over a Dask array are never kept: their blocks come through the graph, whatever they cost. Nor is one whose leaves write
+    what nobody can prove to be there still.
     """
-    source = tree.shared.get("source")
-    if tree.array is not None or not isinstance(source, FieldSource) or source.shelf is None:
+    source = source_of(tree)
+    if tree.array is not None or source is None or source.shelf is None or not _provable(tree.shared.get("write")):
         return tree
-    key, block_bytes = pass_key(tree, token), source.largest_panel * source.snapshots * source.itemsize
+    key, block_bytes = pass_key(tree, token), _block_bytes(tree, source)
     size = grain(result_bytes(tree.shared, source), block_bytes, len(tree.blocks), fan_in, always=source.shelf.always)
     if key is None or size == 0:
         return tree
@@ -142,6 +144,25 @@ def kept(tree: Tree, token: str, fan_in: int) -> Tree:
     # Only what is read block by block can be read elsewhere.
     read = None if tree.read is None or size > 1 else KeptRead(leaf, tree.read)
     return replace(tree, leaf=leaf, blocks=bundles, read=read)
+
+
+def source_of(tree: Tree) -> FieldSource | None:
+    """The field that a tree reads, or the first of several: leaves share it, alone or in a stack, or each has its own."""
+    stacked = getattr(tree.shared.get("field"), "sources", None) or (None,)
+    own = getattr(tree.blocks[0], "source", None) if tree.blocks else None
+    return next((found for found in (tree.shared.get("source"), stacked[0], own) if isinstance(found, FieldSource)), None)
+
+
+def _provable(write: Any) -> bool:
+    return write is None or hasattr(write, "proof")
+
+
+def _block_bytes(tree: Tree, source: FieldSource) -> int:
+    """Bytes of a leaf's reading: a panel with all its snapshots, all of its own source, or its share of the snapshots."""
+    if tree.shared.get("source") is source:
+        return source.largest_panel * source.snapshots * source.itemsize
+    whole: int = source.rows * source.snapshots * source.itemsize
+    return whole // len(tree.blocks) if "field" in tree.shared else whole
 
 
 def grain(result: int, block: int, n_blocks: int, fan_in: int, *, always: bool = False) -> int:
@@ -161,6 +182,8 @@ def grain(result: int, block: int, n_blocks: int, fan_in: int, *, always: bool =
 def result_bytes(shared: Mapping[str, Any], source: FieldSource) -> int:
     """Bytes of a leaf's result where the shapes tell: a factor or the sums of a lift, and a share of the interface rows. Pure."""
     snapshots = source.snapshots
+    if "source" not in shared:
+        return 0
     interface = 0 if source.interface is None else FLOAT * source.interface.n_rows * snapshots // len(source.panels)
     if "transform" in shared:
         rank = int(shared["transform"].shape[1])
@@ -169,13 +192,16 @@ def result_bytes(shared: Mapping[str, Any], source: FieldSource) -> int:
 
 
 def pass_key(tree: Tree, token: str) -> str | None:
-    """Content of a pass, 16 hexadecimal digits: the inputs' token, the leaf, and every value that leaves share.
+    """Content of a pass, 16 hexadecimal digits: the inputs' token, the leaf, and every value that leaves share or have.
+
+    Panels are left out: the token stands for the cut.
 
     None where one of the values has no content that can be told (a closure, say): such a pass is not kept.
     """
     digest = hashlib.blake2b(digest_size=8)
     try:
-        for part in (token, tree.method, tree.leaf, tree.merge, tree.shared):
+        blocks = () if tree.blocks and isinstance(tree.blocks[0], Panel) else tree.blocks
+        for part in (token, tree.method, tree.leaf, tree.merge, tree.shared, len(tree.blocks), blocks):
             _update(digest, part)
     except TypeError:
         return None

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -57,7 +57,9 @@ class FolderShelf:
         try:
             # Not its parents: the worker of a driver that died long ago must not bring a swept attempt back.
             place.mkdir(exist_ok=True)
-            partial.write_bytes(encode(value))
+            with partial.open("wb") as file:
+                for piece in pieces(value):
+                    file.write(piece)
             os.replace(partial, place / f"{name}{SUFFIX}")
         except OSError as error:
             if error.errno not in _REFUSED:
@@ -76,8 +78,8 @@ class FolderShelf:
         return found
 
 
-def encode(value: Any) -> bytearray:
-    """A value as the bytes of a file.
+def pieces(value: Any) -> Iterator[bytes | memoryview]:
+    """A value as the bytes of a file, piece by piece: an array is never copied.
 
     Raises
     ------
@@ -85,15 +87,25 @@ def encode(value: Any) -> bytearray:
         It holds something else than records of `nwidth_graphs`, numbers, words, None, lists, tuples, dictionaries and arrays of
         numbers.
     """
+    digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
+    for piece in _content(value):
+        digest.update(piece)
+        yield piece
+    yield digest.digest()
+
+
+def _content(value: Any) -> Iterator[bytes | memoryview]:
     arrays: list[NDArray[Any]] = []
     tree = _to_json(value, arrays)
     described = [{"dtype": array.dtype.str, "shape": array.shape, "order": _order(array)} for array in arrays]
     header = json.dumps({"value": tree, "arrays": described}).encode()
-    content = bytearray(MAGIC + len(header).to_bytes(8, "little") + header)
+    yield MAGIC + len(header).to_bytes(8, "little") + header
+    length = 16 + len(header)
     for array in arrays:
-        content += bytes(-len(content) % _ALIGN)
-        content += array.tobytes(order=_order(array))
-    return content + hashlib.blake2b(content, digest_size=CHECKSUM_BYTES).digest()
+        yield bytes(-length % _ALIGN)
+        flat = array.T if _order(array) == "F" else array
+        yield np.ascontiguousarray(flat).reshape(-1).view(np.uint8).data
+        length += -length % _ALIGN + array.nbytes
 
 
 def decode(content: bytearray) -> Any:

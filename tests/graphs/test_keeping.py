@@ -206,3 +206,25 @@ def test_both_passes_are_kept() -> None:
     lift = Lift(source, np.ones((COLUMNS, 2)), None, Folder("x"))  # type: ignore[arg-type]
     for graph in (factor_graph([source], GRAM, "token"), lift_graph([lift], "token")):
         assert [type(tree.leaf) for tree in graph.trees] == [KeptLeaf]
+
+
+def test_modes_that_nobody_can_prove_are_not_kept() -> None:
+    """A leaf that writes to a place which cannot tell what lies there is left as it is: its result alone would be no result."""
+    tree = tree_with(write=print)
+    assert kept(tree, "a", FAN_IN) is tree
+
+
+@dataclass(frozen=True)
+class Own:
+    """A block with a source of its own."""
+
+    source: FieldSource
+    number: int
+
+
+def test_blocks_with_sources_of_their_own_are_told_apart() -> None:
+    """Where each leaf has its own source, what the blocks are is part of the key, and the first one's shelf serves all."""
+    source = source_on(MemoryShelf(always=True))
+    trees = [Tree("node", "T", leaf, (Own(source, 0), Own(source, number)), merge, leaf, {}) for number in (1, 2)]
+    assert pass_key(trees[0], "a") != pass_key(trees[1], "a")
+    assert isinstance(kept(trees[0], "a", FAN_IN).leaf, KeptLeaf)

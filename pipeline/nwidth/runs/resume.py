@@ -44,6 +44,8 @@ def kept_words(study: Study, problem: Problem) -> str:
         return 'nothing, as study.keep = "never" asks'
     if not keeps(study, sources):
         return "nothing: a pass reads less than 1 GiB"
+    if problem.route == "hapod":
+        return "nothing: a node's modes live only until its parent has them"
     if study.study.keep == "always" or problem.route not in ("gram", "tsqr"):
         return "the result of every block"
     sizes = {
