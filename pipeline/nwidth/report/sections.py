@@ -83,7 +83,8 @@ def certificate(record: RunRecord, basis: Basis) -> Html:
     where = snapshot_table(basis).where(proof.worst_snapshot)
     rows: list[tuple[Any, str, str]] = [
         ("modes", words.number(basis.rank), f"rank of the basis; {basis.truncation or 'the reason was not recorded'}"),
-        ("projection error", words.error(proof.frobenius_error, 3), f"relative, {_how(proof)} over all snapshots together (Frobenius)"),
+        ("projection error", words.error(proof.frobenius_error, 3),
+         f"relative, {_how(proof)} over all snapshots together (Frobenius)"),
         ("asked", words.error(asked), "the rtol of the study" if asked is not None else "the study gave no rtol"),
         ("promised by the spectrum", words.error(proof.expected_error, 3), "from the singular values that were left out"),
         ("worst snapshot", words.error(proof.worst_error, 3), f"its relative error; {where}"),
