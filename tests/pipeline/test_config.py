@@ -80,7 +80,7 @@ def test_memory_that_is_none(text: Any) -> None:
         ),
         ({"study": STUDY, "workers": {"count": 0}}, "workers.count = 0"),
         ({"study": STUDY, "workers": {"memory": "2 parsecs"}}, "workers.memory = '2 parsecs': '2 parsecs' is not an amount"),
-        ({"study": STUDY, "workers": {"device": "tpu"}}, "workers.device = 'tpu': Input should be 'cpu' or 'cuda'"),
+        ({"study": STUDY, "workers": {"device": "tpu"}}, "workers.device = 'tpu': Input should be 'cpu', 'cuda' or 'pool'"),
         ({"study": STUDY, "report": {"modes": 99}}, "report.modes = 99: Input should be less than or equal to 24"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
