@@ -159,7 +159,7 @@ def _provable(write: Any) -> bool:
 
 def _block_bytes(tree: Tree, source: FieldSource) -> int:
     """Bytes of a leaf's reading: a panel with all its snapshots, all of its own source, or its share of the snapshots."""
-    if tree.shared.get("source") is source:
+    if "source" in tree.shared:
         return source.largest_panel * source.snapshots * source.itemsize
     whole: int = source.rows * source.snapshots * source.itemsize
     return whole // len(tree.blocks) if "field" in tree.shared else whole
