@@ -142,6 +142,24 @@ def test_a_model_tells_what_it_was_made_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("centre", [False, True])
+def test_masked_unknowns_stay_masked(tmp_path: Path, centre: bool) -> None:
+    """Places that are NaN in every snapshot of both are NaN in the merged modes, weigh nothing, and are counted."""
+    values = snapshots_of(200, 14)
+    masked = values.copy()
+    masked[:, [3, 77]] = np.nan
+    valid = np.delete(np.arange(200), [3, 77])
+    for label, part in (("a", masked[:7]), ("b", masked[7:])):
+        saved(tmp_path, label, part, centre=centre)
+    basis = nw.merge(tmp_path / "a", tmp_path / "b", into=tmp_path / "merged", rtol=1e-3).basis
+    modes = basis.modes.values
+    assert np.isnan(modes[:, [3, 77]]).all()
+    assert basis.certificate.masked_unknowns == {"u": 2}
+    snapshots = values[:, valid] - (basis.mean_by_field["u"].values[valid] if centre else 0.0)
+    rest = snapshots - basis.coefficients.values.T @ modes[:, valid]
+    assert np.linalg.norm(rest) / np.linalg.norm(snapshots) <= basis.certificate.frobenius_error * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("centre", [False, True])
 def test_a_drop_is_measured_exactly(tmp_path: Path, centre: bool) -> None:
     """The certificate of what is kept is its true error, and nothing of the dropped simulation is left but its span."""
     values = snapshots_of(200, 14)
