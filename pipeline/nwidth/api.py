@@ -46,6 +46,9 @@ def pod(
     tree: Literal["distributed", "incremental"] = "distributed",
     omega: float = 0.75,
     beyond_floor: bool = False,
+    missing: Literal["refuse", "gappy"] = "refuse",
+    gappy_iterations: int = 50,
+    gappy_tolerance: float = 1e-6,
     snapshot_dim: str = "snapshot",
     mesh: Mesh | None = None,
     memory: str | int = "2 GiB",
@@ -84,6 +87,9 @@ def pod(
         its root.
     beyond_floor
         Return modes below the trustworthy floor, too.
+    missing, gappy_iterations, gappy_tolerance
+        ``"gappy"`` fills isolated NaN from `rank` modes, iteratively (two reads each), until the relative change of the filling
+        is below the tolerance; its measured error is in the certificate. NaN in every snapshot are a mask and need no filling.
     snapshot_dim
         Name of the dimension that counts snapshots; the first dimension where there is none of that name.
     memory
@@ -137,6 +143,9 @@ def pod(
         tree=tree,
         omega=omega,
         beyond_floor=beyond_floor,
+        missing=missing,
+        gappy_iterations=gappy_iterations,
+        gappy_tolerance=gappy_tolerance,
         **{key: value for key, value in options.items() if value is not None},
     )
     budget = Memory(_bytes(memory))

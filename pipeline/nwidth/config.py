@@ -136,6 +136,8 @@ class ReduceSection(Section):
     def _fills_with_so_many_modes(cls, missing: str, info: ValidationInfo) -> str:
         if missing == "gappy" and info.data.get("rank") is None:
             raise ValueError("the number of modes that fill is not to be found from values that are missing; give rank")
+        if missing == "gappy" and info.data.get("update", "full") != "full":
+            raise ValueError("more snapshots change what older ones are filled with, so all are read again; leave out update")
         return missing
 
     @field_validator("route", mode="after")

@@ -69,6 +69,8 @@ def cut_field(
         Not even one granule fits; the text says how much memory would.
     """
     bound = rank_bound(request, snapshots)
+    # Where a block has gaps, which of its values are missing is a byte each.
+    inner_row_bytes += snapshots if request.missing == "gappy" else 0
     # A fallback may turn Gram into TSQR in mid-run: the cut must serve both, or the second pass would not fit.
     reduction = TSQR if request.route != "gram" else choose_route(request).reduction
     if fit is None:

@@ -23,6 +23,7 @@ from nwidth.stages.problem import Problem
 from nwidth.stages.route import REDUCTIONS, RouteCost, choose_route
 from nwidth.stores import open_store
 from nwidth_graphs.budget import PassCost, factor_cost, interface_bytes, lift_cost
+from nwidth_graphs.gappy import gappy_costs
 from nwidth_graphs.layout import chunks_touched
 from nwidth_graphs.pool import blocks_held
 from nwidth_graphs.reduction import reduction_named
@@ -132,7 +133,7 @@ def _plan(
     stored = sum(field.stored_bytes for field in fields.values())
     compression = stored / sum(field.bytes for field in fields.values())
     chosen = next(cost for cost in problem.comparison if cost.route == problem.route)
-    factor = choose_route(study.reduce)
+    factor = choose_route(study.reduce, gram_only=any(source.gram_only for source in problem.sources.values()))
     floor = f"{chosen.floor:.1e} s_1"
     if problem.route == factor.reduction.name and factor.fallback is not None:
         floor += "; should it cut off modes that were asked for, the data are read once more by TSQR"
@@ -147,12 +148,21 @@ def _plan(
         reason=problem.reason,
         floor=floor,
         truncation=_truncation(study),
-        passes=_passes(study, problem, cuts, chosen, stored, compression),
+        passes=_with_filling(study, problem, _passes(study, problem, cuts, chosen, stored, compression)),
         workers=workers.address or f"{workers.count} local workers x {workers.threads} threads",
         memory_bytes=workers.memory,
         seconds=chosen.seconds(workers.count * workers.threads),
         comparison=tuple(cost.as_dict(workers.count * workers.threads, compression) for cost in problem.comparison),
     )
+
+
+def _with_filling(study: Study, problem: Problem, passes: tuple[PassCost, ...]) -> tuple[PassCost, ...]:
+    """The passes with those that fill gaps before them, where gaps are to be filled."""
+    if study.reduce.missing != "gappy":
+        return passes
+    sources = list(problem.sources.values())
+    rank = rank_bound(study.reduce, sources[0].snapshots)
+    return gappy_costs(sources, passes, study.reduce.gappy_iterations, study.workers.threads, rank)
 
 
 def _passes(

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from nwidth.config import ReduceSection
 from nwidth.errors import FieldError
+from nwidth.stages.gappy import filled
 from nwidth.stages.lifting import Lifting
 from nwidth.stages.problem import Floats, Passes, PodResult, Problem, basis_groups
 from nwidth.stages.refusals import describe_bad, describe_zero, refuse_indefinite
@@ -56,26 +57,27 @@ def reduce_problem(
     # The small problems, too: on m x m matrices a second BLAS thread spins more than it computes.
     with threadpool_limits(1):
         passes = Passes(executor, progress)
-        route = problem.route if request.route == "auto" else request.route
-        if route == "wide":
-            from nwidth.stages.wide import reduce_wide
+        with filled(problem, request, passes, sink, device) as (whole, filling):
+            return filling.certified(_reduce_by_route(whole, request, passes, sink, device))
 
-            return reduce_wide(problem, request, passes, sink)
-        if route in ("sketch", "nystrom"):
-            from nwidth.stages.sketch import reduce_sketch
 
-            return reduce_sketch(problem, request, passes, sink, device)
-        if route == "hapod":
-            from nwidth.stages.hapod import reduce_hapod
+def _reduce_by_route(problem: Problem, request: ReduceSection, passes: Passes, sink: ModesSink, device: str) -> PodResult:
+    route = problem.route if request.route == "auto" else request.route
+    if route == "wide":
+        from nwidth.stages.wide import reduce_wide
 
-            if not isinstance(sink, NodeSink):
-                raise TypeError(f"a {type(sink).__name__} has no room for the nodes of a tree")
-            return reduce_hapod(problem, request, passes, sink, device)
-        if route in ("sketch", "nystrom"):
-            from nwidth.stages.sketch import reduce_sketch
+        return reduce_wide(problem, request, passes, sink)
+    if route == "hapod":
+        from nwidth.stages.hapod import reduce_hapod
 
-            return reduce_sketch(problem, request, passes, sink, device)
-        return _reduce(_Run(problem, request, passes, sink, device), request)
+        if not isinstance(sink, NodeSink):
+            raise TypeError(f"a {type(sink).__name__} has no room for the nodes of a tree")
+        return reduce_hapod(problem, request, passes, sink, device)
+    if route in ("sketch", "nystrom"):
+        from nwidth.stages.sketch import reduce_sketch
+
+        return reduce_sketch(problem, request, passes, sink, device)
+    return _reduce(_Run(problem, request, passes, sink, device), request)
 
 
 def _reduce(run: _Run, request: ReduceSection) -> PodResult:
