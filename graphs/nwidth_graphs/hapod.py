@@ -14,6 +14,7 @@ a group is read twice for it.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -236,16 +237,19 @@ def hapod_costs(
     """
     largest = max(group.size for group in groups)
     entries = sum(float(source.rows) * source.snapshots for source in sources)
-    below = [node for node in nodes[:-1] if node.groups] or list(nodes)
+    chain = any(node.children and node.groups for node in nodes)
     upper = [replace(source, snapshots=columns, itemsize=FLOAT) for source in sources]
     in_panels = peak_bytes(upper, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=columns)
     peak = (
-        _whole_peak(sources, reduction, largest, columns, rank_bound, decode_bytes, threads, chain=bool(nodes[-1].groups))
-        if whole
-        else in_panels
+        _whole_peak(sources, reduction, largest, columns, rank_bound, decode_bytes, threads, chain=chain) if whole else in_panels
     )
     panels = sum(tree_tasks(len(source.panels)) + SHARED_TASKS for source in sources)
-    node_tasks = len(nodes) if whole else 2 * len(below) * panels
+    # Nodes that are one task form a tree level by level, the last of a chain among them; others are two passes over panels.
+    if whole:
+        per_level = Counter(node.level for node in (nodes if nodes[-1].groups else nodes[:-1]))
+        node_tasks = sum(tree_tasks(count) + SHARED_TASKS for count in per_level.values())
+    else:
+        node_tasks = 2 * len(nodes[:-1]) * panels
     scratch = PassCost("root", 0, 0, sum(reduction.flops(s.rows, columns) for s in sources), panels, in_panels)
     lift = PassCost("lift", 0, 0, sum(6.0 * s.rows * columns * rank_bound for s in sources), panels, in_panels)
     return (

@@ -286,6 +286,7 @@ def wide_costs(
     *,
     itemsize: int,
     rank_bound: int,
+    likely_rank: int,
     dense: bool,
     stored_bytes: int,
     decode_bytes: int,
@@ -297,6 +298,7 @@ def wide_costs(
     Parameters
     ----------
     rows : n of the largest basis
+    rank_bound, likely_rank : modes for which there is room, and modes that flops are counted for
     dense : whether an inner product is a matrix, and not a diagonal
     trees : bases that are reduced side by side
     """
@@ -313,5 +315,5 @@ def wide_costs(
     entries = float(rows) * snapshots
     return (
         PassCost("factor", 1, stored_bytes, reduction.flops(snapshots, rows), tasks, factor),
-        PassCost("measure", 1, stored_bytes, entries * (4.0 * rank_bound + (4.0 * rows if dense else 6.0)), tasks, measure),
+        PassCost("measure", 1, stored_bytes, entries * (4.0 * likely_rank + (4.0 * rows if dense else 6.0)), tasks, measure),
     )

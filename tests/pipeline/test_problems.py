@@ -76,7 +76,7 @@ def test_shards_are_preferred_to_chunks() -> None:
     assert rows(30_000, 2**31) == 60_000
     assert rows(200_000, 2**31) % 1000 == 0
     assert rows(200_000, 2**31) < 200_000
-    assert rows(30_000, 285 * MIB) < 30_000
+    assert rows(30_000, 175 * MIB) < 30_000
 
 
 def test_what_else_would_help_is_said() -> None:

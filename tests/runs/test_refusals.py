@@ -93,7 +93,7 @@ def test_too_little_memory_names_an_amount_that_then_works(tmp_path: Path, threa
     """Whoever sets workers.memory to the amount in the refusal gets a plan that fits, for one thread and for several."""
     url = tmp_path / "store.zarr"
     add_run(url, "alpha", {"T": snapshots_of(40_000, 40, decades=3)})
-    workers: dict[str, Any] = {"memory": "240 MiB", "threads": threads}
+    workers: dict[str, Any] = {"memory": "140 MiB", "threads": threads}
     with pytest.raises(PlanError) as refusal:
         plan(study_of(tmp_path, url, workers=workers))
     advice = re.search(r"set workers\.memory to at least (\d+) MiB", str(refusal.value))

@@ -127,12 +127,20 @@ def compare_routes(layouts: Sequence[FieldLayout], request: ReduceSection, memor
     sparse = next((layout.name for layout in layouts if layout.gram_only), None)
     if sparse is not None:
         makers |= dict.fromkeys([name for name in makers if name != "gram"], lambda: _refuse_sparse(sparse))
+    if request.missing == "gappy":
+        makers |= dict.fromkeys(("wide", "hapod"), _refuse_gaps)
     return tuple(_candidate(name, make) for name, make in makers.items())
 
 
 def _refuse_sparse(field_name: str) -> Candidate:
     raise PlanError(
         f'the inner product of field {field_name!r} is a sparse matrix, which has no factor here; set route = "auto" or "gram"'
+    )
+
+
+def _refuse_gaps() -> Candidate:
+    raise PlanError(
+        'missing = "gappy" fills rows with all their snapshots, and this route reads some at a time; set route = "auto"'
     )
 
 
@@ -156,7 +164,10 @@ def choose(candidates: Sequence[Candidate], layouts: Sequence[FieldLayout], requ
     if _is_long(layouts, request):
         rivals.append(known["sketch"])
     if not preferred.cost.feasible:
-        rivals = [known["wide"], known["hapod"], known["sketch"]]
+        # With a tolerance alone the size of a sample is a guess, and so is its cost: it is taken where nothing else fits.
+        rivals = [known["wide"], known["hapod"]]
+        if request.rank is not None or not any(rival.cost.feasible for rival in rivals):
+            rivals.append(known["sketch"])
     feasible = [rival for rival in rivals if rival.cost.feasible]
     if preferred.cost.feasible:
         # Exact factors serve later merges and other ranks: they are given up for a clear win only.
@@ -172,8 +183,12 @@ def choose(candidates: Sequence[Candidate], layouts: Sequence[FieldLayout], requ
         return best, _cheaper_reason(best, preferred, layouts)
     if not feasible:
         raise PlanError(preferred.cost.why_not)
-    best = min(feasible, key=lambda rival: rival.cost.core_seconds)
+    best = min(feasible, key=_weighed_seconds)
     return best, f"{preferred.cost.route} does not fit: {_first_clause(preferred.cost.why_not)}; {best.cost.route} does"
+
+
+def _weighed_seconds(candidate: Candidate) -> float:
+    return candidate.cost.core_seconds * (1.0 if candidate.cost.guarantee == "exact" else WORTH_SAMPLING)
 
 
 def _is_wide(layouts: Sequence[FieldLayout]) -> bool:
@@ -325,6 +340,7 @@ def _wide_candidate(layouts: Sequence[FieldLayout], request: ReduceSection, memo
         passes = wide_costs(
             rows, snapshots, parts, reduction,
             itemsize=max(layout.itemsize for layout in layouts), rank_bound=bound,
+            likely_rank=min(bound, request.rank or ASSUMED_RANK),
             dense=any(layout.panelwise for layout in layouts), stored_bytes=sum(layout.bytes for layout in layouts),
             decode_bytes=max(layout.decode_bytes for layout in layouts), threads=memory.threads, trees=len(bases),
         )  # fmt: skip
@@ -370,7 +386,7 @@ def _refuse_groups(layouts: Sequence[FieldLayout], route: str) -> None:
 def _hapod_candidate(layouts: Sequence[FieldLayout], request: ReduceSection, memory: Memory) -> Candidate:
     _refuse_hapod(layouts, request)
     snapshots = layouts[0].snapshots
-    granule = max((layout.shards or layout.chunks)[0] for layout in layouts)
+    granule = max(layout.chunks[0] for layout in layouts)
     chain = request.tree == "incremental"
     single = all(len(fields) == 1 for fields in basis_groups([layout.name for layout in layouts], request).values())
     free = single and not any(layout.panelwise for layout in layouts)

@@ -1,0 +1,82 @@
+"""The memory contract: what the plan says of a worker is at least what the kernel measures, and at most twice as much.
+
+Every cell is a run of its own, on workers that did nothing else before: the largest resident size of a process only grows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nwidth.runs import run
+from nwidth.runs.run import RunResult
+from nwidth.stores import layout
+from tests.runs.studies import add_run, study_of
+
+SHAPES = {"tall": (400_000, 60), "square": (60_000, 500), "wide": (150, 9000)}
+ROUTES: dict[str, dict[str, Any]] = {
+    "gram": {"route": "gram", "rank": 12},
+    "tsqr": {"route": "tsqr", "rank": 12},
+    "sketch": {"route": "sketch", "rank": 12},
+    "nystrom": {"route": "nystrom", "rank": 12},
+    "hapod": {"route": "hapod", "rtol": 1e-2},
+    "chain": {"route": "hapod", "rtol": 1e-2, "tree": "incremental"},
+    "wide": {"route": "wide", "rank": 12},
+}
+CHUNKS = {"rows": {}, "snapshots": {"CHUNK_TARGET": 2**18}}
+
+
+def write_low_rank(url: Path, n: int, m: int, dtype: Any, **options: Any) -> None:
+    """Ten directions and noise of a hundred-thousandth, not compressed."""
+    random = np.random.default_rng(0)
+    values = (random.standard_normal((m, 10)) @ random.standard_normal((10, n))).astype(dtype)
+    values += 1e-5 * random.standard_normal(values.shape, dtype=np.float32)
+    add_run(url, "alpha", {"T": values}, codec="none", **options)
+
+
+def check(result: RunResult, limit: int) -> None:
+    """Measured <= predicted <= both the limit and twice the measured."""
+    predicted, measured = result.plan["peak_bytes_per_worker"], result.measured["peak_bytes_per_worker"]
+    told = f"{result.plan['route']}: predicted {predicted / 2**20:.0f} MiB, measured {measured / 2**20:.0f} MiB"
+    assert measured <= predicted <= limit, told
+    assert predicted <= 2 * measured, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunks", CHUNKS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("shape", "route"), [
+    *((shape, route) for shape in ("tall", "square") for route in ("gram", "tsqr", "sketch", "nystrom", "hapod", "chain")),
+    ("wide", "wide"), ("wide", "sketch"), ("wide", "hapod"),
+])  # fmt: skip
+def test_the_matrix(tmp_path: Path, shape: str, route: str, dtype: str, chunks: str) -> None:
+    """Routes, shapes, precisions and chunkings: the contract holds in every cell."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CHUNKS[chunks].items():
+            patch.setattr(layout, name, value)
+        write_low_rank(tmp_path / "store", *SHAPES[shape], dtype)
+    limit = 2**30
+    check(run(study_of(tmp_path, tmp_path / "store", reduce=ROUTES[route], workers={"memory": limit})), limit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("route", ["gram", "tsqr"])
+def test_a_tight_budget_is_kept(tmp_path: Path, route: str, threads: int) -> None:
+    """Blocks shrink with the memory of a worker: what would take more fits a third of a GiB, with several threads, too."""
+    write_low_rank(tmp_path / "store", 600_000, 100, "float32", kind="icechunk")
+    limit = 360 * 2**20
+    workers = {"memory": limit, "threads": threads}
+    result = run(study_of(tmp_path, tmp_path / "store", reduce={"route": route, "rank": 8}, workers=workers))
+    assert result.measured["peak_bytes_per_worker"] <= result.plan["peak_bytes_per_worker"] <= limit
+
+
+@pytest.mark.parametrize("route", ["gram", "hapod"])
+def test_a_cell_of_the_matrix(tmp_path: Path, route: str) -> None:
+    """A field of 80 MB in float32: the contract holds for a factor of all snapshots and for a tree of groups."""
+    write_low_rank(tmp_path / "store", 200_000, 100, np.float32)
+    limit = 2**30
+    check(run(study_of(tmp_path, tmp_path / "store", reduce=ROUTES[route], workers={"memory": limit})), limit)
