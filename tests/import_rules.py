@@ -33,7 +33,7 @@ SERVICES = ("pydantic", "typer", "rich", "distributed")
 ARRAY_LIBRARIES = ("numpy", "scipy", "cupyx.scipy", "array_api_compat", "array_api_extra")
 PROTOCOL_ONLY = "stores know of readers only what their protocol says"
 PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
-COPYLEFT = ("foamlib", "fluidfoam", "ccx2paraview", "eofs", "flowtorch", "gmsh", "PyQt5", "PyQt6", "frisky")
+COPYLEFT = ("foamlib", "fluidfoam", "ccx2paraview", "eofs", "flowtorch", "gmsh", "PyQt5", "PyQt6", "frisky", "kmedoids")
 
 
 def within(name: str, parents: tuple[str, ...]) -> bool:

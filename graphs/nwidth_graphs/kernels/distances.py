@@ -77,7 +77,7 @@ def space_time(X: Matrix, simulations: NDArray[np.int64], weights: Matrix | None
     simulations = np.asarray(simulations)
     roots = _roots(weights, simulations.shape[1])
     stacked = np.asarray(X, np.float64)[:, simulations] * roots  # (N, S, T)
-    return np.ascontiguousarray(stacked.transpose(0, 2, 1).reshape(-1, len(simulations)))
+    return np.ascontiguousarray(stacked.transpose(2, 0, 1).reshape(-1, len(simulations)))
 
 
 def space_time_gram(G: Matrix, simulations: NDArray[np.int64], weights: Matrix | None = None) -> Floats:

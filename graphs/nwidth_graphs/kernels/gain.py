@@ -138,12 +138,14 @@ def choose(
 
     A dictionary pays where its expected gain exceeds 1. Of equal gains, fewer clusters and fewer modes.
     """
+    if not candidates:
+        return None
     gains = gain_map(candidates)
     allowed = np.array([rank <= (most_modes or rank) for rank in ranks])
     gains[:, ~allowed] = 0.0
     gains[[candidate.smallest < smallest for candidate in candidates]] = 0.0
-    best = max(np.ndindex(gains.shape), key=lambda at: (gains[at], -candidates[at[0]].count, -ranks[at[1]]), default=None)
-    return None if best is None or not gains[best] > 1.0 else (best[0], best[1])
+    best = max(np.ndindex(gains.shape), key=lambda at: (gains[at], -candidates[at[0]].count, -ranks[at[1]]))
+    return None if not gains[best] > 1.0 else (best[0], best[1])
 
 
 def _mean(values: Floats) -> float:

@@ -56,7 +56,11 @@ def local_basis(X: Matrix, *, rank: int | None = None, rtol: float | None = None
         A coordinate is not finite.
     """
     unit, norms = unit_columns(X)
-    modes, s, _ = np.linalg.svd(unit if normalise else unit * norms, full_matrices=False)
+    members = unit if normalise else unit * norms
+    # Of many members only the triangular factor of the transpose counts, and right vectors are not wanted: X = R'Q'.
+    if members.shape[1] > members.shape[0]:
+        members = np.linalg.qr(members.T, mode="r").T
+    modes, s, _ = np.linalg.svd(members, full_matrices=False)
     keep = int(np.count_nonzero(s > max(X.shape) * np.finfo(np.float64).eps * s[:1].sum()))
     if rtol is not None:
         keep = min(keep, rank_for_tolerance(s, rtol))

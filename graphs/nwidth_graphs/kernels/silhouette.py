@@ -5,8 +5,8 @@
 
 The sums over clusters of a row of D are a product with the membership matrix, so rows can be done in blocks, anywhere.
 
-Source  P. Rousseeuw, Silhouettes: a graphical aid to the interpretation and validation of cluster analysis, J. Comput. Appl. Math.
-        20 (1987)
+Source  P. Rousseeuw, Silhouettes: a graphical aid to the interpretation and validation of cluster analysis, J. Comput. Appl.
+        Math. 20 (1987)
 """
 
 from __future__ import annotations

@@ -24,8 +24,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nwidth_graphs.kernels.angles import Floats, Matrix, close_limit
+from nwidth_graphs.kernels.angles import Floats, Matrix
 
+# From here down angles are taken from sines: an arc cosine is off by u / theta, 2e-13 at this angle.
+SMALL_ANGLE = 1e-3
 # A stack of pairs whose residuals are held at once.
 STACK_ENTRIES = 2**22
 
@@ -76,7 +78,7 @@ def _angles_to(A: Floats, others: Floats, shared: Matrix) -> Floats:
     products = A.T @ others
     cosines = np.clip(np.linalg.svd(products, compute_uv=False), 0.0, 1.0)
     angles = np.where(angle, np.arccos(cosines), 0.0)
-    near = np.flatnonzero((angle & (np.sin(angles) < close_limit(np.float64))).any(axis=1))
+    near = np.flatnonzero((angle & (angles < SMALL_ANGLE)).any(axis=1))
     step = max(1, STACK_ENTRIES // A.size)
     for part in (near[start : start + step] for start in range(0, len(near), step)):
         sines = _sines(A, others[part], products[part])

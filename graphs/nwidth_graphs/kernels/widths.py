@@ -13,8 +13,8 @@ first n that the greedy picked, for all n, and the largest counts. Near duplicat
 those.
 
 For one part of a partition, `widths` of its members. Facts that tie the parts to the whole: the span of the K representatives is
-a subspace, so ``dbar_K(all) <= max_k dbar_1(part k)``; and on a basis that holds the representative r, errors are at most the sine
-to r.
+a subspace, so ``dbar_K(all) <= max_k dbar_1(part k)``; and on a basis that holds the representative r, errors are at most the
+sine to r.
 
 Source  T. Daniel, F. Casenave et al., Optimal piecewise linear data compression (2021), arXiv:2108.12291, for the normalised
         width; P. Binev et al., Convergence rates for greedy algorithms, SIAM J. Math. Anal. 43 (2011)
@@ -71,7 +71,8 @@ def widths(X: Matrix, ranks: Sequence[int]) -> Widths:
     whole = local_basis(unit, rank=int(asked.max()))
     pod = relative_errors(unit, [whole.modes], [int(rank) for rank in asked])[0].max(axis=1)
     R, _ = greedy_factor(unit)
-    return Widths(asked, pod, _padded(np.abs(np.diagonal(R)), asked), _lower(R, whole.singular_values, unit.shape[1], asked))
+    greedy = _padded(_residuals(R), asked)
+    return Widths(asked, pod, greedy, _lower(R, whole.singular_values, unit.shape[1], asked))
 
 
 def greedy_factor(unit: Floats) -> tuple[Floats, Indices]:
@@ -82,6 +83,14 @@ def greedy_factor(unit: Floats) -> tuple[Floats, Indices]:
     """
     R, picks = scipy.linalg.qr(unit, mode="r", pivoting=True)
     return R[: min(unit.shape)], picks.astype(np.int64)
+
+
+def _residuals(R: Floats) -> Floats:
+    """Worst error after every number of picks: the longest column below that row of R.
+
+    It is ``|R_nn|`` up to the square root of rounding, by which LAPACK's running norms may miss the longest.
+    """
+    return np.asarray(np.sqrt(np.cumsum(R[::-1] ** 2, axis=0)[::-1].max(axis=1)))
 
 
 def _padded(values: Floats, places: Indices) -> Floats:
