@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -12,10 +14,17 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 import nwidth as nw
+from nwidth.config import ReduceSection
 from nwidth.errors import ConfigError, FieldError
+from nwidth.problems import Memory, problem_from_arrays
+from nwidth.runs import run
+from nwidth.stages.pod import reduce_problem
+from nwidth.stages.sinks import MemorySink
+from nwidth.workers import ThreadExecutor
 from tests.asserts import assert_orthonormal, backward_error
 from tests.oracles.mass import skfem_mass, small_mesh
 from tests.oracles.pod import dense_pod, matrix_with_spectrum, smallest_rank
+from tests.runs.studies import add_run, study_of
 from tests.strategies import SnapshotCase, snapshot_cases
 
 ROUTES = pytest.mark.parametrize("route", ["sketch", "nystrom"])
@@ -339,3 +348,45 @@ def test_workers_and_threads_give_the_same_bits(route: Any, scheduler: str) -> N
     np.testing.assert_array_equal(here.modes.values, there.modes.values)
     np.testing.assert_array_equal(here.spectrum.singular_values, there.spectrum.singular_values)
     np.testing.assert_array_equal(here.certificate.relative_errors, there.certificate.relative_errors)
+
+
+# --- several bases, and reading on ----------------------------------------------------------------------------------------------
+
+
+@ROUTES
+def test_a_basis_for_each_field_of_a_store(route: Any, tmp_path: Path, scheduler: str) -> None:
+    """In one study, fields of different spectra have samples of their own; reads and bytes are as planned."""
+    u, v = fields(400, 80, 0.9 ** np.arange(80.0), 1), fields(400, 80, 0.5 ** np.arange(80.0), 2).astype(np.float32)
+    add_run(tmp_path / "store", "a", {"u": u, "v": v})
+    tolerance = {"rtol": 1e-2} if route == "sketch" else {"rank": 6}
+    result = run(study_of(tmp_path, tmp_path / "store", scheduler, reduce={"route": route, **tolerance}))
+    model = nw.open_model(result.model)
+    for name, field in (("u", u), ("v", v)):
+        basis = model.bases[name]
+        error = true_error(field, basis.modes.values)
+        assert basis.spectrum.route == route
+        assert basis.certificate.frobenius_error == pytest.approx(error, rel=1e-6)
+        assert basis.spectrum.projection_error[basis.rank] == pytest.approx(error, rel=1e-6)
+        assert error <= 1e-2 or route == "nystrom"
+    read = [measure for measure in result.measured["passes"] if measure["bytes_read"]]
+    assert [measure["name"] for measure in read][: 1 + (route == "nystrom")] == ["sketch"]
+    if route == "nystrom":
+        assert (result.plan["reads"], result.measured["bytes_read"]) == (1, result.plan["bytes_to_read"])
+    else:
+        assert read[-1]["name"] == "lift"
+        assert model.bases["v"].rank < model.bases["u"].rank
+
+
+def test_a_single_read_that_falls_short_is_read_on() -> None:
+    """Where a plan chose ``nystrom`` by itself, a tolerance that it misses is reached by ``sketch``, and the reason says so."""
+    field = xr.DataArray(fields(400, 200, 0.9 ** np.arange(200.0)), dims=("snapshot", "x"), name="u")
+    request = ReduceSection(rtol=1e-2, rank=60)
+    problem = replace(problem_from_arrays({"u": field}, request, Memory(2**30)), route="nystrom", reason="one read is enough")
+    sink = MemorySink()
+    result = reduce_problem(problem, request, ThreadExecutor(1), sink)
+    assert result.route == "sketch"
+    assert result.reason.startswith("one read is enough; its one read left ")
+    assert [measure.name for measure in result.passes] == ["sketch", "sketch", "lift", "rotate u"]
+    assert true_error(field.values, sink.collect("u", problem.shapes["u"])[0]) <= 1e-2
+    enough = reduce_problem(problem, request.model_copy(update={"rtol": 0.5}), ThreadExecutor(1), MemorySink())
+    assert (enough.route, [measure.name for measure in enough.passes]) == ("nystrom", ["sketch", "rotate u"])

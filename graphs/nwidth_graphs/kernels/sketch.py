@@ -231,7 +231,7 @@ def sampled_svd(overlap: Floats, coefficients: Floats) -> SampledSvd:
     return SampledSvd(singular_values, whitening @ rotation, right.T)
 
 
-def next_sample(tails: Floats, rtol: float, most: int) -> int:
+def next_sample(tails: Floats, rtol: float, most: int, oversampling: int = 0) -> int:
     """How many columns the next sample takes: where a straight line through log(tail) against rank meets the tolerance.
 
     Parameters
@@ -240,6 +240,7 @@ def next_sample(tails: Floats, rtol: float, most: int) -> int:
         Relative errors of the first k directions found, k = 0..r; the last one is the error of the whole sample.
     rtol : the error that is wanted, below ``tails[-1]``
     most : ``min(n, m)``, or the largest rank allowed
+    oversampling : columns beyond the line, because fresh columns find less than as many of the best directions
 
     A step is at least 5 % of `most` (a read costs more than columns) and at most 25 % of it, or as many again: a line is a guess.
     """
@@ -249,4 +250,4 @@ def next_sample(tails: Floats, rtol: float, most: int) -> int:
     # A tenth more than the line says, because a read that falls short by little costs as much as any.
     guess = 1.1 * (math.log(tails[found]) - math.log(rtol)) / slope if slope > 0.0 else math.inf
     step = min(max(guess, 0.05 * most, 1.0), max(0.25 * most, float(found)))
-    return min(most, found + math.ceil(step))
+    return min(most, found + math.ceil(step) + oversampling)

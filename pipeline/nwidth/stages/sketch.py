@@ -61,13 +61,13 @@ def reduce_sketch(problem: Problem, request: ReduceSection, passes: Passes, sink
     reason = f'route = "{route}" was asked for' if asked else problem.reason
     run = _Run(problem, request, passes, sink, device)
     if route == "sketch":
-        return PodResult(run.sketch(run.first_tests(), reason), {}, "sketch", reason, tuple(passes.measures))
+        return PodResult(run.sketch(reason), {}, "sketch", reason, tuple(passes.measures))
     lifted, samples = run.nystrom()
     worst = max(sample.errors[-1] for sample in samples.values())
     if not asked and request.rtol is not None and worst > request.rtol:
         reason += f"; its one read left {worst:.1e}, measured, where rtol = {request.rtol:g} is asked for, so sketching went on"
-        tests = {name: sample.vectors for name, sample in samples.items()}
-        return PodResult(run.sketch(tests, reason), {}, "sketch", reason, tuple(passes.measures))
+        bases = run.refine(samples, lifted.weighing, reason)
+        return PodResult(bases, {}, "sketch", reason, tuple(passes.measures))
     return PodResult(run.close(lifted, "nystrom", reason), {}, "nystrom", reason, tuple(passes.measures))
 
 
@@ -136,16 +136,20 @@ class _Run:
             for name in self.groups
         }
 
-    def sketch(self, tests: dict[str, Floats], reason: str) -> tuple[BasisParts, ...]:
-        """Sketching reads until the sample is good enough, and one that lifts and measures it."""
-        drawn = {name: test.shape[1] for name, test in tests.items()}
-        weighing: _Weighing | None = None
+    def sketch(self, reason: str) -> tuple[BasisParts, ...]:
+        """A sample, sharpened as often as was asked for, then as `refine` has it."""
+        tests, weighing = self.first_tests(), None
         if self.request.snapshot_scaling == "unit":
             # The norms are part of what is sampled: without a read for them, a few large snapshots would fill the sample.
             weighing = self._weigh(self._read({name: test[:, :1] for name, test in tests.items()}))
         samples, weighing = self._sampled(tests, weighing)
         for _ in range(self.request.power_iterations):
             samples, _ = self._sampled({name: sample.vectors for name, sample in samples.items()}, weighing)
+        return self.refine(samples, weighing, reason)
+
+    def refine(self, samples: dict[str, _Sample], weighing: _Weighing, reason: str) -> tuple[BasisParts, ...]:
+        """Larger samples until the tolerance is reached, and a last read that lifts and measures."""
+        drawn = {name: first_sample(self._directions(name), *self._asked) for name in samples}
         for _ in range(MAX_READS):
             larger = {name: self._enlarged(name, sample, drawn[name]) for name, sample in samples.items()}
             tests = {name: test for name, test in larger.items() if test is not None}
@@ -249,7 +253,7 @@ class _Run:
         rtol, found, most = self.request.rtol, len(sample.values), self._largest(basis)
         if rtol is None or sample.errors[-1] <= rtol or found >= most:
             return None
-        columns = next_sample(sample.errors, rtol, most) - found
+        columns = next_sample(sample.errors, rtol, most, self.request.oversampling) - found
         return enlarged(sample.vectors, self.request.seed, columns, first_column=drawn)
 
     def _lift(self, samples: Mapping[str, _Sample], weighing: _Weighing) -> _Lifted:
