@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Basis": "nwidth.models.basis",
     "Certificate": "nwidth.models.certificate",
+    "add_inner_product": "nwidth.sparse_products",
     "drop": "nwidth.updating",
     "ingest": "nwidth.stages.ingest",
     "load_study": "nwidth.config",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from nwidth.config import load_study as load_study
     from nwidth.models.basis import Basis as Basis
     from nwidth.models.certificate import Certificate as Certificate
+    from nwidth.sparse_products import add_inner_product as add_inner_product
     from nwidth.updating import drop as drop
     from nwidth.updating import merge as merge
     from nwidth.updating import update as update

@@ -10,7 +10,7 @@ symmetric positive definite, what is cheap is checked here: finite entries, ``M 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -109,6 +109,43 @@ def compressed_rows(matrix: Any) -> Any:
         rows = rows.copy()
         rows.sum_duplicates()
     return rows
+
+
+def add_inner_product(
+    store: str | Path, name: str, values: Any, *, options: Mapping[str, Any] | None = None, source: str = ""
+) -> None:
+    """Put an inner product into a store, under a name that studies use.
+
+    Parameters
+    ----------
+    store : path or URL
+    name : a word without ``/``
+    values : array or scipy.sparse matrix
+        Diagonal weights over the space of a field (not its components), or a sparse symmetric positive definite matrix with a row
+        per unknown, or per place: then components are not coupled.
+    options : how the store is reached, as for `nwidth.open_store`
+    source : where the numbers come from, in words
+
+    Raises
+    ------
+    ConfigError
+        The matrix is not square, or not of real numbers. What else a field asks of it is checked when it is used.
+    StoreError
+        The store has another inner product of this name, which is kept.
+    """
+    from scipy.sparse import issparse
+
+    from nwidth.stores import open_store
+
+    opened = open_store(store, "a", options=options)
+    attributes = {"source": source} if source else {}
+    if issparse(values):
+        rows = compressed_rows(values)
+        opened.write_inner_product(
+            name, "sparse", {"indptr": rows.indptr, "indices": rows.indices, "data": rows.data}, attributes
+        )
+    else:
+        opened.write_inner_product(name, "diagonal", {"weights": np.asarray(values, np.float64)}, attributes)
 
 
 @dataclass(frozen=True)

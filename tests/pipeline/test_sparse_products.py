@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import xarray as xr
 from numpy.typing import NDArray
 
-from nwidth.errors import ConfigError
-from nwidth.sparse_products import GivenMatrix, compressed_rows, cut_sparse
+import nwidth as nw
+from nwidth.errors import ConfigError, PlanError
+from nwidth.sparse_products import GivenMatrix, StoredMatrix, compressed_rows, cut_sparse
 from nwidth_graphs.factor import factor_graph, factor_root
 from nwidth_graphs.kernels.lift import projection_errors
 from nwidth_graphs.layout import Panel, panels
@@ -22,6 +24,7 @@ from nwidth_graphs.truncation import truncate
 from tests.asserts import assert_orthonormal, assert_spectrum_close, backward_error
 from tests.graphs.problems import compute
 from tests.oracles.pod import dense_pod
+from tests.runs.studies import add_run, study_of
 
 SPACES = [((60,), (7,)), ((60,), (60,)), ((12, 5), (4, 2)), ((6, 5, 2), (2, 3, 2))]
 
@@ -157,3 +160,110 @@ def test_duplicates_are_summed_and_the_users_matrix_is_left_alone() -> None:
     given = sp.csr_array((np.ones(3), np.array([0, 0, 1]), np.array([0, 2, 3])), shape=(2, 2))
     np.testing.assert_array_equal(compressed_rows(given).toarray(), np.diag([2.0, 1.0]))
     assert given.nnz == 3
+
+
+def unit_square(cells: int) -> tuple[Any, Any]:
+    """(mass, stiffness) of linear triangles on a unit square, by scikit-fem."""
+    skfem = pytest.importorskip("skfem")
+    from skfem.models.poisson import laplace, mass
+
+    mesh = skfem.MeshTri.init_tensor(np.linspace(0, 1, cells + 1), np.linspace(0, 1, cells + 1))
+    basis = skfem.Basis(mesh, skfem.ElementTriP1())
+    return mass.assemble(basis), laplace.assemble(basis)
+
+
+def decaying(n: int, count: int, decades: float) -> NDArray[np.float64]:
+    return 10.0 ** -np.linspace(0, decades, count)[:, None] * np.random.default_rng(3).standard_normal((count, n))
+
+
+def test_the_h1_product_of_a_finite_element_mesh() -> None:
+    """Mass plus stiffness: in memory and on Dask, cut in many blocks, the POD is that of the dense matrix."""
+    M, K = unit_square(15)
+    matrix, fields = M + K, decaying(256, 10, 3.0)
+    exact = dense_pod(fields.T, matrix.toarray(), rank=6)
+    import dask.array as da
+
+    for snapshots in (fields, da.from_array(fields, chunks=(4, 40))):
+        basis = nw.pod(snapshots, rank=6, inner_product=matrix)
+        assert basis.spectrum.route == "gram"
+        assert "not factorized" in basis.spectrum.reason
+        assert basis.inner_products == {"field": "sparse"}
+        assert_spectrum_close(basis.singular_values.values, exact.singular_values[:6], fields.T.shape)
+        assert_orthonormal(basis.modes.values.T, matrix.toarray(), tolerance=1e-10)
+        np.testing.assert_allclose(basis.certificate.relative_errors, exact.snapshot_errors, atol=1e-7)
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_an_ill_conditioned_matrix_is_met_to_1e_10(centre: bool) -> None:
+    """With a condition number above 1e6 and a spectrum down to the Gram floor, the certificate and the dense product agree."""
+    spread = sp.diags_array(10.0 ** np.random.default_rng(0).uniform(-2, 2, 300))
+    matrix = compressed_rows(spread @ grid_h1(300) @ spread)
+    assert np.linalg.cond(matrix.toarray()) > 1e6
+    basis = nw.pod(decaying(300, 12, 7.0), rank=11, inner_product=matrix, centre=centre, beyond_floor=True)
+    assert basis.certificate.orthogonality_defect <= 1e-10
+    phi = basis.modes.values
+    # A dense product rounds, too: by eps times the sum of the moduli of its terms.
+    rounding = 100 * np.finfo(float).eps * float((np.abs(phi) @ abs(matrix) @ np.abs(phi).T).max())
+    assert np.abs(phi @ matrix @ phi.T - np.eye(len(phi))).max() <= 1e-10 + rounding
+
+
+def test_constants_have_no_length_in_a_stiffness_matrix() -> None:
+    """A semidefinite matrix measures fluctuations alone: a constant snapshot has norm zero and does not trouble the others."""
+    _, K = unit_square(8)
+    fields = decaying(81, 5, 1.0)
+    fields[2] = 7.0
+    basis = nw.pod(fields, rank=4, inner_product=K)
+    assert basis.certificate.orthogonality_defect <= 1e-10
+    assert basis.certificate.frobenius_error < 1e-7
+    # Rounding of K times 7, relative to the others.
+    assert basis.certificate.snapshot_norms[2] < 1e-6 * basis.certificate.snapshot_norms[0]
+
+
+def test_an_indefinite_matrix_is_noticed() -> None:
+    """One whose diagonal and minors look fine is told by the negative square that it gives to a combination of snapshots."""
+    dense = np.full((40, 40), -0.2) + 1.2 * np.eye(40)
+    assert np.linalg.eigvalsh(dense)[0] < 0
+    with pytest.raises(ConfigError, match="not positive definite: a combination of the snapshots has the square -"):
+        nw.pod(np.eye(40)[:30], rank=3, inner_product=sp.csr_array(dense))
+
+
+@pytest.mark.parametrize("route", ["tsqr", "hapod", "wide", "sketch"])
+def test_routes_that_need_a_factor_are_refused(route: Any) -> None:
+    """The sentence names the routes that do."""
+    with pytest.raises(PlanError, match='set route = "auto" or "gram"'):
+        nw.pod(decaying(60, 5, 1.0), rank=3, inner_product=grid_h1(60), route=route)
+
+
+def test_masked_unknowns_are_taken_out_of_the_matrix() -> None:
+    """With P the valid unknowns, modes are orthonormal in P^T M P."""
+    matrix, fields = grid_h1(60), decaying(60, 8, 1.0)
+    fields[:, ::7] = np.nan
+    inside = ~np.isnan(fields[0])
+    basis = nw.pod(fields, rank=4, inner_product=matrix)
+    assert_orthonormal(basis.modes.values[:, inside].T, matrix.toarray()[np.ix_(inside, inside)], tolerance=1e-10)
+    assert basis.certificate.masked_unknowns == {"field": (~inside).sum()}
+
+
+def test_a_matrix_in_a_store_has_a_name(tmp_path: Path) -> None:
+    """Stored, read some rows at a time and used by a study and by nw.pod, it gives the basis of the matrix itself."""
+    matrix = grid_h1(200)
+    fields = decaying(600, 8, 2.0).reshape(8, 200, 3)
+    store = tmp_path / "s.zarr"
+    add_run(store, "a", {"u": fields})
+    nw.add_inner_product(store, "h1", matrix, source="a test")
+    nw.add_inner_product(store, "h1", matrix)
+    assert nw.open_store(store).schema().inner_products == {"h1": "sparse"}
+    stored = StoredMatrix(nw.open_store(store).reference(), "h1")
+    for start, stop in ((0, 200), (37, 38), (150, 200)):
+        for ours, theirs in zip(stored.rows(start, stop), GivenMatrix(matrix).rows(start, stop), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    expected = nw.pod(xr.DataArray(fields, dims=("snapshot", "node", "component")), rank=4, inner_product=matrix)
+    by_name = nw.pod(nw.open_snapshots(store)["u"], rank=4, inner_product="h1")
+    study = study_of(tmp_path, store, reduce={"rank": 4, "inner_product": "h1"}, workers={"count": 1})
+    assert "not factorized" in nw.plan(study).reason
+    by_study = nw.open_model(nw.run(study).model).basis
+    for found in (by_name, by_study):
+        phi = found.modes.values.reshape(4, -1)
+        np.testing.assert_allclose(found.singular_values, expected.singular_values, rtol=1e-12)
+        assert_orthonormal(phi.T, dense_of(matrix, 3), tolerance=1e-10)
+    assert by_study.inner_products == {"u": "h1"}
