@@ -70,7 +70,7 @@ class StoreSchema:
     runs: tuple[RunEntry, ...]
     parameters: tuple[str, ...]
     inner_products: Mapping[str, str]
-    """Name -> kind: ``diagonal`` (an array over space dims) or ``element`` (quadrature weights on the mesh)."""
+    """Name -> kind: ``diagonal`` (an array over space dims) or ``sparse`` (a matrix in compressed rows)."""
     has_mesh: bool
 
 

@@ -9,7 +9,7 @@
     fields/<grid axis>    (axis,)                role "grid": lat, lon, ...
     fields/component      (component,) text      role "label"
     runs/                 simulation source_key start stop details: one entry per run, the store's own ledger
-    inner_products/<name>/  attributes nwidth_kind and the caller's; arrays
+    inner_products/<name>/  attributes nwidth_kind and the caller's; arrays: weights, or indptr indices data (compressed rows)
 
 Coordinates lie beside the fields because that is where xarray looks: ``open_dataset(path, engine="zarr", group="fields",
 consolidated=False)`` alone gives fields with their simulation, time and parameters.
