@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from nwidth.config import Study, parse_bytes
+from nwidth.config import Study, parse_bytes, parse_memory
 
 
 def study_tables() -> Iterator[tuple[str, list[str]]]:
@@ -37,7 +37,7 @@ def _is_table(info: FieldInfo) -> bool:
 
 
 def _key_row(key: str, info: FieldInfo) -> str:
-    if any(getattr(entry, "func", None) is parse_bytes for entry in info.metadata):
+    if any(getattr(entry, "func", None) in (parse_bytes, parse_memory) for entry in info.metadata):
         return f'| `{key}` | amount of memory | `"{info.default // 2**30} GiB"` | {info.description} |'
     return f"| `{key}` | {type_words(info.annotation)} | {default_words(info)} | {info.description or ''} |"
 

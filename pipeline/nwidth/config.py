@@ -66,6 +66,16 @@ def parse_bytes(text: str | float) -> int:
 
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+AUTO_MEMORY = 0
+"""Stands for ``workers.memory = "auto"`` until `nwidth.runs.budgets` puts an amount in its place."""
+
+
+def parse_memory(text: str | float) -> int:
+    """As `parse_bytes`, or ``"auto"``."""
+    return AUTO_MEMORY if text == "auto" else parse_bytes(text)
+
+
+MemoryAmount = Annotated[int, BeforeValidator(parse_memory)]
 
 
 class Section(BaseModel):
@@ -162,7 +172,9 @@ class WorkersSection(Section):
 
     count: Annotated[int, Field(ge=1, description="local worker processes")] = 2
     threads: Annotated[int, Field(ge=1, description="threads of each worker")] = 1
-    memory: Annotated[Bytes, Field(description="memory of each worker")] = 2 * 2**30
+    memory: Annotated[MemoryAmount, Field(description='memory of each worker; `"auto"`: what the workers of a cluster have')] = (
+        2 * 2**30
+    )
     address: Annotated[str | None, Field(description="address of a running Dask scheduler, instead of local workers")] = None
     device: Annotated[
         Literal["cpu", "cuda", "pool"],

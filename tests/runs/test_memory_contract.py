@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nwidth.runs import run
+from nwidth.runs import plan, run
 from nwidth.runs.run import RunResult
 from nwidth.stores import layout
-from tests.runs.studies import add_run, study_of
+from tests.clusters import WORKER_BYTES
+from tests.runs.studies import add_run, snapshots_of, study_of
 
 SHAPES = {"tall": (400_000, 60), "square": (60_000, 500), "wide": (150, 9000)}
 ROUTES: dict[str, dict[str, Any]] = {
@@ -80,3 +81,15 @@ def test_a_cell_of_the_matrix(tmp_path: Path, route: str) -> None:
     write_low_rank(tmp_path / "store", 200_000, 100, np.float32)
     limit = 2**30
     check(run(study_of(tmp_path, tmp_path / "store", reduce=ROUTES[route], workers={"memory": limit})), limit)
+
+
+def test_memory_is_taken_from_the_cluster(tmp_path: Path, scheduler: str) -> None:
+    """``workers.memory = "auto"`` is the smallest limit of the cluster's workers, and a share of this machine without one."""
+    add_run(tmp_path / "store", "alpha", {"T": snapshots_of(500, 10)})
+    made = plan(study_of(tmp_path, tmp_path / "store", scheduler, reduce={"rank": 3}, workers={"memory": "auto"}))
+    assert made.memory_bytes == WORKER_BYTES
+    alone, shared = (
+        plan(study_of(tmp_path, tmp_path / "store", reduce={"rank": 3}, workers={"memory": "auto", "count": count}))
+        for count in (1, 4)
+    )
+    assert 4 * shared.memory_bytes == pytest.approx(alone.memory_bytes, abs=4)

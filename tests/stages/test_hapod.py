@@ -159,7 +159,7 @@ def test_what_it_cannot_do_is_refused() -> None:
     field = np.ascontiguousarray(decaying().T)
     for options, words in (({"rank": 3}, "set rtol"), ({"rtol": 1e-2, "centre": True}, "set centre = false")):
         with pytest.raises(PlanError, match=words):
-            nw.pod(field, route="hapod", **options)  # type: ignore[arg-type]
+            nw.pod(field, route="hapod", **options)
 
 
 def test_a_rank_limits_the_root() -> None:

@@ -18,6 +18,7 @@ from nwidth.config import Study
 from nwidth.errors import PlanError
 from nwidth.problems import Cut, Memory, inner_product_of, problem_from_store, rank_bound
 from nwidth.problems.comparing import with_reads
+from nwidth.runs.budgets import with_memory
 from nwidth.runs.resume import kept_words
 from nwidth.stages.problem import Problem
 from nwidth.stages.route import REDUCTIONS, RouteCost, choose_route
@@ -107,6 +108,7 @@ def plan(study: Study) -> Plan:
     ConfigError, StoreError
         The study names something that the store does not have, or the store cannot be read.
     """
+    study = with_memory(study)
     store = open_store(study.store_url, options=study.store_options)
     with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
         return prepare(study, store, Path(scratch))[0]

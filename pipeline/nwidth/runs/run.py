@@ -18,6 +18,7 @@ from nwidth.config import Study
 from nwidth.errors import RunError
 from nwidth.models import files
 from nwidth.models.derived import FIELD_NORMS, write_per_field
+from nwidth.runs.budgets import with_memory
 from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
 from nwidth.runs.growth import runs_key
 from nwidth.runs.plan import Plan
@@ -91,6 +92,7 @@ def run(
     FieldError, RunError, CertificateError
         During the work; results of an earlier run stay in place.
     """
+    study = with_memory(study)
     folder = RunFolder(study.run_folder)
     store = open_store(study.store_url, options=study.store_options)
     with _room_on_disk(study), folder.held() as scratch:
