@@ -64,7 +64,7 @@ def test_both_passes_see_the_valid_rows_alone(reduction: Reduction, lazy: bool, 
     values, inside = masked_field()
     weights = np.linspace(1.0, 2.0, len(values))
     whole = source_of(values, CUTS, lazy=lazy, centre=centre, product=Weights(weights))
-    kept = source_of(values[inside], [inside.sum()], centre=centre, product=Weights(weights[inside]))
+    kept = source_of(values[inside], [int(inside.sum())], centre=centre, product=Weights(weights[inside]))
     found, expected = (compute(factor_graph([source], reduction, "aa"))[factor_root("u", reduction)] for source in (whole, kept))
     assert not found.bad
     assert (found.tally.masked_rows, expected.tally.masked_rows) == ((~inside).sum(), 0)

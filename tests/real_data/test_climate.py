@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import nwidth as nw
+from nwidth.report import write_report
 from nwidth.runs import run
 from tests.real_data.references import assert_digits, energies, ingested
-from tests.runs.studies import study_of
+from tests.runs.studies import add_run, study_of
 from tests.shared_data import shared_data
 
 SINGULAR_VALUES = [549.7077, 446.3070, 385.6205, 335.9854]
@@ -65,3 +66,28 @@ def test_members_are_told_apart(climate: Path) -> None:
     years = dataset["time"].values.astype("datetime64[Y]").astype(int)
     for member in set(dataset["simulation"].values):
         np.testing.assert_array_equal(np.diff(years[dataset["simulation"].values == member]), 1)
+
+
+def test_a_masked_third_of_the_globe(climate: Path, scheduler: str, tmp_path: Path) -> None:
+    """With a third of the globe masked, study, spectrum, modes and report are those of the rest, by a dense SVD."""
+    field = nw.open_snapshots(climate / "store")["TREFHT"].load()
+    # Where the mean is warm: a coast of the data's own.
+    mask = (field.mean("snapshot") > field.mean("snapshot").quantile(2 / 3)).values
+    values = field.values.astype(np.float64)
+    values[:, mask] = np.nan
+    add_run(tmp_path / "s.zarr", "all", {"T": values.reshape(len(values), -1)})
+    result = run(study_of(tmp_path, tmp_path / "s.zarr", scheduler, reduce={"rank": 5, "centre": True}))
+    basis = nw.open_model(result.model).basis
+    assert basis.certificate.masked_unknowns == {"T": mask.sum()}
+    np.testing.assert_array_equal(np.isnan(basis.modes.values), np.broadcast_to(mask.ravel(), basis.modes.shape))
+    np.testing.assert_array_equal(np.isnan(basis.mean.values), mask.ravel())
+    rest = values[:, ~mask]
+    expected = np.linalg.svd(rest - rest.mean(axis=0), compute_uv=False)[:5]
+    np.testing.assert_allclose(basis.singular_values, expected, rtol=1e-9)
+    assert "masked unknowns of T" in write_report(result.folder, n_modes=2).read_text()
+    # The same on the grid, in memory, with the weights of its cells.
+    on_grid = nw.pod(
+        field.where(~mask), rank=3, centre=True, inner_product=np.cos(np.deg2rad(field["lat"])).broadcast_like(field[0])
+    )
+    assert on_grid.certificate.orthogonality_defect <= 1e-10
+    assert np.isnan(on_grid.reconstruct().values[:, mask]).all()

@@ -118,7 +118,7 @@ def test_a_study_fills_and_leaves_nothing_behind(tmp_path: Path) -> None:
     result = nw.run(study_of(tmp_path, store, reduce=reduce, workers={"count": 1}))
     model = nw.open_model(result.model)
     assert relative((model.reconstruct().values - values)[missing], values[missing]) < 1e-3
-    assert 0 < model.basis.certificate.fill_error < 1e-2  # type: ignore[operator]
+    assert 0 < model.basis.certificate.fill_error < 1e-2
     assert np.isnan(nw.open_snapshots(store)["u"].values[missing]).all()
     assert not list(result.folder.rglob("*gappy*"))
 
