@@ -75,7 +75,7 @@ class Flights:
                 if not self.flying:
                     return
                 flight = self._next_to_land()
-                values = client.gather(flight.futures)
+                values = _gather(client, flight)
                 self.flying.remove(flight)
                 self.landed_leaves += flight.window.n_leaves
                 flight.release()
@@ -106,6 +106,25 @@ def _submit(client: Any, window: Window) -> list[Any]:
     # A timeout of zero gives each window a priority of its own, below the windows before it: their merges come first.
     futures: list[Any] = client.get(window.graph, list(window.keys), sync=False, fifo_timeout="0 s")
     return futures
+
+
+def _gather(client: Any, flight: Flight) -> list[Any]:
+    """Values of a window; what a block raised is raised as it is, and a scheduler that does not answer as a closed connection.
+
+    Raises
+    ------
+    CommClosedError
+        The scheduler went away while results were on their way.
+    """
+    from distributed.comm.core import CommClosedError
+
+    try:
+        values: list[Any] = client.gather(flight.futures)
+    except OSError as error:
+        if any(future.status == "error" for future in flight.futures):
+            raise  # a block's own: a disk that is full, say
+        raise CommClosedError(str(error)) from error
+    return values
 
 
 @contextmanager

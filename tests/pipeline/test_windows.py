@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -143,6 +144,40 @@ def test_an_error_ends_all_windows(in_process: Any) -> None:
         time.sleep(0.05)
 
 
+def full_disk(block: int, *, bad: int) -> tuple[int, ...]:
+    """One block finds the disk full."""
+    if block == bad:
+        raise OSError(errno.ENOSPC, "no space left on device")
+    return (block,)
+
+
+@dataclass(frozen=True)
+class GoneScheduler:
+    """A client whose scheduler does not answer when results are fetched; it is the error of a refused connection."""
+
+    client: Any
+
+    def get(self, *arguments: Any, **options: Any) -> Any:
+        """Submit, as ever."""
+        return self.client.get(*arguments, **options)
+
+    def gather(self, futures: Any) -> Any:
+        """Nobody answers."""
+        raise OSError("Timed out trying to connect to tcp://127.0.0.1:9 after 3 s")
+
+
+@pytest.mark.parametrize("in_process", [2], indirect=True)
+def test_an_error_of_a_block_is_not_a_lost_scheduler(in_process: Any) -> None:
+    """An OSError that a block raised arrives as it was; one of the connection to the scheduler is a closed connection."""
+    from distributed.comm.core import CommClosedError
+
+    with pytest.raises(OSError, match="no space left") as own:
+        in_windows(in_process, tree_of(full_disk, 3 * LEAVES, bad=20))
+    assert own.value.errno == errno.ENOSPC
+    with pytest.raises(CommClosedError, match="Timed out"):
+        in_windows(GoneScheduler(in_process), tree_of(number, 3 * LEAVES))
+
+
 @dataclass(frozen=True)
 class DyingMerge:
     """Joins, but the first merge of block `first` kills its own process."""
@@ -225,7 +260,7 @@ def scheduler_process() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         scheduler = _dask("scheduler", "--host", "127.0.0.1", "--port", "0", *common)
         worker = _dask("worker", *common, "--nthreads", "1", "--no-nanny", "--local-directory", folder)
         try:
-            while not contact.exists():
+            while not contact.exists() or not contact.read_text().endswith("}"):
                 time.sleep(0.1)
             yield scheduler, json.loads(contact.read_text())["address"]
         finally:
