@@ -188,6 +188,7 @@ def standing_in(client: Any) -> Iterator[None]:
                         missing_since.pop(slot, None)
                     elif time.monotonic() - missing_since.setdefault(slot, time.monotonic()) > GRACE_SECONDS:
                         client.run(_stand_in, slot)
+                client.run_on_scheduler(_wake)
             except (OSError, RuntimeError, TimeoutError):  # the cluster is going away: the pass itself will tell
                 return
 
@@ -198,6 +199,14 @@ def standing_in(client: Any) -> Iterator[None]:
     finally:
         stop.set()
         thread.join(timeout=10)
+
+
+def _wake(dask_scheduler: Any) -> None:
+    """Have tasks that wait for a slot looked at again: Dask does so when a worker joins, and not when its resources change."""
+    if dask_scheduler.unrunnable:
+        for worker in list(dask_scheduler.workers.values()):
+            runnable = dask_scheduler.bulk_schedule_unrunnable_after_adding_worker(worker)
+            dask_scheduler.transitions(runnable, stimulus_id="nwidth-pool")
 
 
 async def _stand_in(slot: str, dask_worker: Any) -> None:

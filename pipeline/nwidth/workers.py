@@ -112,7 +112,7 @@ class ClusterExecutor:
             return graph
         from nwidth.pooling import place
 
-        with self._in_words(name):
+        with self._in_words(name), self._standing_in():
             return place(self.client, graph, self._window(graph)[0])
 
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
