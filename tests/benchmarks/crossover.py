@@ -79,7 +79,12 @@ def measure(scratch: Path, snapshots: tuple[int, ...] = SNAPSHOTS, block_bytes: 
             return Crossover(**{**vars(found), "missing": missing})
         device = device_named("cuda")
         values = _block(snapshots[0], block_bytes)
-        copy = values.nbytes / _least(lambda: (device.to_device(values), device.wait()))
+
+        def move() -> None:
+            device.to_device(values)
+            device.wait()
+
+        copy = values.nbytes / _least(move)
         flops = tuple(_gram_rate(device, m, block_bytes) for m in snapshots)
     return Crossover(**{**vars(found), "device": name, "copy": copy, "device_flops": flops})
 
@@ -103,7 +108,7 @@ def _decode_rate(scratch: Path, block_bytes: int) -> float:
             for size in sizes:
                 blosc.decompress(content.read(size), out)
 
-    return field.nbytes / _least(decode)
+    return float(field.nbytes / _least(decode))
 
 
 def _block(m: int, block_bytes: int) -> Any:
@@ -119,7 +124,7 @@ def _gram_rate(device: Device, m: int, block_bytes: int) -> float:
     def reduce() -> None:
         device.to_host(gram(there)[:1, :1])
 
-    return block.shape[0] * m * m / _least(reduce)
+    return float(block.shape[0] * m * m / _least(reduce))
 
 
 def _least(work: Callable[[], object]) -> float:
