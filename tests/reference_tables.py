@@ -11,17 +11,16 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from nwidth.config import Study, parse_bytes, parse_memory
+from nwidth.config import Study, parse_bytes, parse_memory, section_of
 
 
 def study_tables() -> Iterator[tuple[str, list[str]]]:
     """(heading, rows) for every table of a study file."""
     for name, info in Study.model_fields.items():
         if not info.exclude:
-            yield from _tables(name, info.annotation)
+            yield from _tables(name, section_of(info.annotation))
 
 
 def _tables(path: str, model: Any) -> Iterator[tuple[str, list[str]]]:
@@ -29,11 +28,11 @@ def _tables(path: str, model: Any) -> Iterator[tuple[str, list[str]]]:
     yield f"[{path}]", [_key_row(key, info) for key, info in plain.items()]
     for key, info in model.model_fields.items():
         if _is_table(info):
-            yield from _tables(f"{path}.{key}", info.annotation)
+            yield from _tables(f"{path}.{key}", section_of(info.annotation))
 
 
 def _is_table(info: FieldInfo) -> bool:
-    return isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+    return section_of(info.annotation) is not None
 
 
 def _key_row(key: str, info: FieldInfo) -> str:

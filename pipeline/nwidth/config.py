@@ -22,7 +22,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -167,6 +167,44 @@ class ReduceSection(Section):
         return table if not isinstance(table, dict) or "rtol" in table or "rank" in table else {**table, "rtol": 1e-4}
 
 
+DissimilarityName = Literal[
+    "sine", "euclidean", "parameters",
+    "geodesic", "chordal", "binet-cauchy", "fubini-study", "procrustes", "martin", "projection", "spectral", "bi-projection",
+]  # fmt: skip
+Clusters = Annotated[int, Field(ge=1)]
+
+
+class AtlasSection(Section):
+    """``[atlas]``: a dictionary of local bases beside the global one."""
+
+    of: Annotated[Literal["snapshots", "simulations"], Field(description="what is partitioned")] = "snapshots"
+    dissimilarity: Annotated[DissimilarityName, Field(description="between two of them; the last nine: of subspaces")] = "sine"
+    time: Annotated[
+        Literal["space-time", "last", "subspaces"], Field(description="how a simulation of several times is read")
+    ] = "space-time"
+    method: Annotated[Literal["k-medoids", "tree", "k-means"], Field(description="how representatives are found")] = "k-medoids"
+    clusters: Annotated[
+        Clusters | Literal["auto"] | tuple[Clusters, ...],
+        Field(description="how many; `auto` or a list: the one of largest expected gain, or one where none pays"),
+    ] = "auto"
+    rank: Annotated[int | None, Field(ge=1, description="largest number of modes of a local basis; default: as `[reduce]`")] = (
+        None
+    )
+    rtol: Annotated[
+        float | None, Field(gt=0, lt=1, description="relative projection error over a cluster; default: as `[reduce]`")
+    ] = None
+    max_rank: Annotated[int, Field(ge=1, description="largest number of modes that the gain is computed for")] = 20
+    overlap: Annotated[float, Field(ge=0, le=1, description="members borrowed from neighbours, as a share of a cluster")] = 0.1
+    minimum_size: Annotated[int, Field(ge=1, description="smaller clusters join others; at most a sixth of all")] = 10
+    normalise: Annotated[bool, Field(description="every member weighs the same in its local basis")] = True
+    tolerance: Annotated[float, Field(gt=0, lt=1, description="method tree: largest sine of a member to its anchor")] = 0.15
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of splits and starts")] = 0
+    holdout: Annotated[
+        Annotated[float, Field(ge=0, lt=1)] | tuple[str, ...],
+        Field(description="share of the simulations, or their names, that the gain is measured on"),
+    ] = 0.2
+
+
 class WorkersSection(Section):
     """``[workers]``: who computes."""
 
@@ -196,6 +234,7 @@ class Study(Section):
 
     study: StudySection
     reduce: ReduceSection = ReduceSection()
+    atlas: AtlasSection | None = None
     workers: WorkersSection = WorkersSection()
     report: ReportSection = ReportSection()
     folder: Annotated[Path, Field(exclude=True, description="where relative paths start")] = Path()
@@ -269,7 +308,13 @@ def first_problem(error: ValidationError) -> str:
 def _known_keys(place: list[str]) -> list[str]:
     model: Any = Study
     for part in place:
-        model = model.model_fields[part].annotation if part in model.model_fields else None
-        if model is None or not hasattr(model, "model_fields"):
+        model = section_of(model.model_fields[part].annotation) if part in model.model_fields else None
+        if model is None:
             return []
     return [name for name in model.model_fields if name != "folder"]
+
+
+def section_of(annotation: Any) -> Any:
+    """The section that a key holds, or may hold; None where it holds a value."""
+    choices = (annotation, *get_args(annotation))
+    return next((choice for choice in choices if isinstance(choice, type) and issubclass(choice, Section)), None)
