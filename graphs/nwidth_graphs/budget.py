@@ -78,9 +78,9 @@ def row_bytes(snapshots: int, itemsize: int, rank_bound: int) -> int:
     return snapshots * itemsize + 2 * FLOAT * rank_bound + 2 * FLOAT
 
 
-def scratch_bytes(reduction: Reduction | None, snapshots: int, rank_bound: int) -> int:
+def scratch_bytes(reduction: Reduction | None, snapshots: int, rank_bound: int, panel_rows: int = PANEL_ROWS) -> int:
     """Bytes of a leaf beyond its block, the larger of the two passes; of the lifting pass alone where there is no reduction."""
-    lift = FLOAT * (4 * PANEL_ROWS * snapshots + 3 * PANEL_ROWS * rank_bound + 4 * rank_bound * snapshots)
+    lift = FLOAT * (4 * panel_rows * snapshots + 3 * panel_rows * rank_bound + 4 * rank_bound * snapshots)
     return lift if reduction is None else max(reduction.scratch_bytes(snapshots), lift)
 
 
@@ -136,7 +136,9 @@ def peak_bytes(
     block = max(
         source.largest_panel * row_bytes(snapshots, source.itemsize, rank_bound) + inner_bytes(source) for source in sources
     )
-    leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound)
+    # Fields of fewer rows than a panel in cache are those that no factor of all snapshots is made of.
+    rows = PANEL_ROWS if reduction is not None else min(PANEL_ROWS, max(source.largest_panel for source in sources))
+    leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound, rows)
     merges = merge_bytes(snapshots, rank_bound, factors=reduction is not None)
     return PROCESS_BYTES + threads * leaf + merges + sum(interface_bytes(source) for source in sources)
 

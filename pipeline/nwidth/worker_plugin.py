@@ -34,6 +34,9 @@ class WorkerSettings(WorkerPlugin):
         prepare_process()
         self.limits = threadpool_limits(1)
         keep_freed_memory()
+        # Dask pauses a worker at four fifths of its limit until it has freed some: blocks are sized for the whole limit, and the
+        # buffer of the largest is kept, so that such a worker would wait for ever. Its nanny still ends one that goes beyond.
+        worker.memory_manager.memory_pause_fraction = False
 
 
 def keep_freed_memory() -> None:

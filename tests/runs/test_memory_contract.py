@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nwidth as nw
 from nwidth.runs import plan, run
 from nwidth.runs.run import RunResult
-from nwidth.stores import layout
+from nwidth.stores import arrays
+from nwidth.stores.layout import Layout
 from tests.clusters import WORKER_BYTES
+from tests.oracles.pod import projection_errors
 from tests.runs.studies import add_run, snapshots_of, study_of
 
 SHAPES = {"tall": (400_000, 60), "square": (60_000, 500), "wide": (150, 9000)}
@@ -27,23 +30,49 @@ ROUTES: dict[str, dict[str, Any]] = {
     "chain": {"route": "hapod", "rtol": 1e-2, "tree": "incremental"},
     "wide": {"route": "wide", "rank": 12},
 }
-CHUNKS = {"rows": {}, "snapshots": {"CHUNK_TARGET": 2**18}}
+
+# Of a chain no one knows beforehand how many modes its nodes will carry beside the next group: the bound counts on as many as
+# there are snapshots in a group.
+MARGIN = {"chain": 3.0}
 
 
-def write_low_rank(url: Path, n: int, m: int, dtype: Any, **options: Any) -> None:
-    """Ten directions and noise of a hundred-thousandth, not compressed."""
+def own_layout(shape: tuple[int, ...], snapshots: int) -> Layout | None:
+    """What the store chooses by itself: both ways, in shards."""
+    return None
+
+
+def by_snapshots(shape: tuple[int, ...], snapshots: int) -> Layout:
+    """Whole snapshots in a chunk, a few where these are short."""
+    return Layout((max(1, 20_000 // shape[0]), *shape), None, "snapshot-major")
+
+
+def by_space(shape: tuple[int, ...], snapshots: int) -> Layout:
+    """All snapshots of a strip of the space in a chunk."""
+    return Layout((snapshots, -(-shape[0] // 20)), None, "space-major")
+
+
+CHUNKS = {"own": own_layout, "snapshots": by_snapshots, "space": by_space}
+
+
+def write_low_rank(url: Path, n: int, m: int, dtype: Any, chunks: str = "own", **options: Any) -> Any:
+    """Ten directions and noise of a hundred-thousandth, not compressed; (m, n)."""
     random = np.random.default_rng(0)
     values = (random.standard_normal((m, 10)) @ random.standard_normal((10, n))).astype(dtype)
     values += 1e-5 * random.standard_normal(values.shape, dtype=np.float32)
-    add_run(url, "alpha", {"T": values}, codec="none", **options)
+    with pytest.MonkeyPatch.context() as patch:
+        chosen = CHUNKS[chunks]((n,), m)
+        if chosen is not None:
+            patch.setattr(arrays, "choose_layout", lambda *_, **__: chosen)
+        add_run(url, "alpha", {"T": values}, codec="none", **options)
+    return values
 
 
-def check(result: RunResult, limit: int) -> None:
-    """Measured <= predicted <= both the limit and twice the measured."""
+def check(result: RunResult, limit: int, margin: float = 2.0) -> None:
+    """Measured <= predicted <= both the limit and `margin` times the measured."""
     predicted, measured = result.plan["peak_bytes_per_worker"], result.measured["peak_bytes_per_worker"]
     told = f"{result.plan['route']}: predicted {predicted / 2**20:.0f} MiB, measured {measured / 2**20:.0f} MiB"
     assert measured <= predicted <= limit, told
-    assert predicted <= 2 * measured, told
+    assert predicted <= margin * measured, told
 
 
 @pytest.mark.slow
@@ -55,12 +84,10 @@ def check(result: RunResult, limit: int) -> None:
 ])  # fmt: skip
 def test_the_matrix(tmp_path: Path, shape: str, route: str, dtype: str, chunks: str) -> None:
     """Routes, shapes, precisions and chunkings: the contract holds in every cell."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CHUNKS[chunks].items():
-            patch.setattr(layout, name, value)
-        write_low_rank(tmp_path / "store", *SHAPES[shape], dtype)
+    write_low_rank(tmp_path / "store", *SHAPES[shape], dtype, chunks)
     limit = 2**30
-    check(run(study_of(tmp_path, tmp_path / "store", reduce=ROUTES[route], workers={"memory": limit})), limit)
+    result = run(study_of(tmp_path, tmp_path / "store", reduce=ROUTES[route], workers={"memory": limit}))
+    check(result, limit, MARGIN.get(route, 2.0))
 
 
 @pytest.mark.slow
@@ -93,3 +120,30 @@ def test_memory_is_taken_from_the_cluster(tmp_path: Path, scheduler: str) -> Non
         for count in (1, 4)
     )
     assert 4 * shared.memory_bytes == pytest.approx(alone.memory_bytes, abs=4)
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+@pytest.mark.parametrize("route", ["gram", "hapod", "sketch"])
+def test_no_store_asks_for_a_rechunk(tmp_path: Path, scheduler: str, route: str, chunks: str) -> None:
+    """Snapshot-major, space-major or both ways: the basis is right, and as many bytes are read as the plan says."""
+    values = write_low_rank(tmp_path / "store", 40_000, 60, np.float32, chunks)
+    result = run(study_of(tmp_path, tmp_path / "store", scheduler, reduce=ROUTES[route]))
+    basis = nw.open_model(result.model).basis
+    error, _ = projection_errors(values.T, basis.modes.values.T)
+    assert basis.certificate.frobenius_error == pytest.approx(error, rel=1e-3)
+    assert error < 1e-2
+    planned, measured = (sum(cost[key] for cost in passes) for key, passes in (
+        ("bytes_to_read", result.plan["passes"]), ("bytes_read", result.measured["passes"])
+    ))  # fmt: skip
+    assert measured == pytest.approx(planned, rel=0.01)
+
+
+def test_panels_that_cut_through_chunks_read_them_again(tmp_path: Path) -> None:
+    """Whole snapshots in chunks, and not all of them fit: the plan says how often chunks are read, and the run reads that."""
+    values = write_low_rank(tmp_path / "store", 200_000, 80, np.float32, "snapshots")
+    workers = {"memory": "230 MiB"}
+    result = run(study_of(tmp_path, tmp_path / "store", reduce={"route": "gram", "rank": 12}, workers=workers))
+    blocks = result.plan["fields"]["T"]["blocks"]
+    assert blocks > 1
+    assert [cost["reads"] for cost in result.plan["passes"]] == [blocks, blocks]
+    assert result.measured["bytes_read"] == pytest.approx(2 * blocks * values.nbytes, rel=0.01)
