@@ -44,6 +44,8 @@ SMALL_RANK, WORTH_SAMPLING = 0.1, 1.3
 NODE_COLUMNS = 512
 # A node of more snapshots than this computes more than it saves.
 GROUP_SNAPSHOTS = 512
+# Chunks of more snapshots than this are not made groups of, unless all their rows fit a task.
+LONG_CHUNK = 4 * GROUP_SNAPSHOTS
 # What a hierarchical POD is assumed to keep, where no rank is asked for: only flops depend on it.
 ASSUMED_RANK = 64
 
@@ -391,8 +393,12 @@ def _hapod_candidate(layouts: Sequence[FieldLayout], request: ReduceSection, mem
     single = all(len(fields) == 1 for fields in basis_groups([layout.name for layout in layouts], request).values())
     free = single and not any(layout.panelwise for layout in layouts)
     size = _whole_group(layouts, memory, granule, chain) if free else 0
+    if granule > LONG_CHUNK:
+        # Chunks along the snapshots are cut through, and read once per group: a group as long as they are would be no group.
+        granule = GROUP_SNAPSHOTS
+        size = size or (_whole_group(layouts, memory, granule, chain) if free else 0)
     whole = size > 0
-    size = size or min(snapshots, max(granule, _multiple(GROUP_SNAPSHOTS, granule)))
+    size = size or min(snapshots, _multiple(GROUP_SNAPSHOTS, granule))
     parts = groups(snapshots, size)
     columns = min(snapshots, max(2 * size if chain else size, NODE_COLUMNS))
     cuts = {layout.name: _upper_cut(layout, request, memory, columns, whole=whole) for layout in layouts}

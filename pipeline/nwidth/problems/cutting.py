@@ -118,7 +118,8 @@ def cut_chunks(
     granules = [(*part[1:-1], shape[-1]) if components else tuple(part[1:]) for part in (shards or chunks, chunks)]
     extra = inner_row_bytes(inner_product or inner_product_of(name, request))
     try:
-        return cut_field(name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra, fit=fit)
+        cut = cut_field(name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra, fit=fit)
+        return replace(cut, decode_bytes=min(decode_bytes, _in_flight(cut.box, snapshots, chunks, itemsize)))
     except PlanError:
         through = _cut_through(
             name, shape, snapshots, itemsize, request, memory, decode_bytes, extra, components=components, fit=fit
@@ -127,6 +128,11 @@ def cut_chunks(
         if through is None or reads > MAX_READS:
             raise
         return replace(through, reads=reads)
+
+
+def _in_flight(box: Sequence[int], snapshots: int, chunks: Sequence[int], itemsize: int) -> int:
+    """Bytes of all chunks of one block, as stored and as decoded: what is in flight where a block has few chunks."""
+    return 2 * math.prod(-(-extent // size) * size for extent, size in zip((snapshots, *box), chunks, strict=True)) * itemsize
 
 
 def _cut_through(
