@@ -77,10 +77,10 @@ def _reduce_by_route(problem: Problem, request: ReduceSection, passes: Passes, s
         from nwidth.stages.sketch import reduce_sketch
 
         return reduce_sketch(problem, request, passes, sink, device)
-    return _reduce(_Run(problem, request, passes, sink, device), request)
+    return _reduce(Reducing(problem, request, passes, sink, device), request)
 
 
-def _reduce(run: _Run, request: ReduceSection) -> PodResult:
+def _reduce(run: Reducing, request: ReduceSection) -> PodResult:
     route = choose_route(request, gram_only=any(source.gram_only for source in run.problem.sources.values()))
     factors = run.factor_pass(route.reduction)
     truncations = run.truncations(factors, route.reduction)
@@ -97,7 +97,9 @@ def _reduce(run: _Run, request: ReduceSection) -> PodResult:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Reducing:
+    """A reduction at work by a factor of all snapshots: its factor pass, and what follows from that without a read."""
+
     problem: Problem
     request: ReduceSection
     passes: Passes
@@ -106,9 +108,17 @@ class _Run:
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
+        """Basis name -> its fields."""
         return basis_groups(tuple(self.problem.sources), self.request)
 
     def factor_pass(self, reduction: Reduction) -> dict[str, Floats]:
+        """Field -> factor (m, m); one read.
+
+        Raises
+        ------
+        FieldError
+            A field holds NaN or infinite values, or is zero.
+        """
         sources = list(self.problem.sources.values())
         graph = factor_graph(sources, reduction, f"{self.problem.token}-{reduction.name}", self.device)
         results: dict[str, Partial] = self.passes.run(reduction.name, graph)
@@ -124,6 +134,7 @@ class _Run:
         return {name: partial.factor for name, partial in partials.items()}
 
     def field_scaling(self, factors: Mapping[str, Floats], reduction: Reduction) -> dict[str, float]:
+        """Field -> scaling in its basis."""
         asked = self.request.field_scaling
         if isinstance(asked, dict):
             return {name: asked.get(name, 1.0) for name in factors}
@@ -131,6 +142,7 @@ class _Run:
         return unit_field_scaling(factors, reduction) if joint and asked == "unit" else dict.fromkeys(factors, 1.0)
 
     def truncations(self, factors: Mapping[str, Floats], reduction: Reduction) -> dict[str, Truncation]:
+        """Basis name -> its truncated spectrum."""
         scaling = self.field_scaling(factors, reduction)
         return {
             name: truncate(

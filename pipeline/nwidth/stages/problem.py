@@ -24,6 +24,7 @@ from nwidth_graphs.leaves import Tally
 from nwidth_graphs.source import FieldSource
 
 if TYPE_CHECKING:
+    from nwidth.models.atlas import Atlas
     from nwidth_graphs.trees import TaskGraph
 
 Floats = NDArray[np.float64]
@@ -110,6 +111,8 @@ class PodResult:
     """Field -> norms (m,) of its unscaled snapshots, where no factor tells them: of a model that was updated."""
     notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Basis -> what its entry in the manifest says beside the usual."""
+    atlas: Atlas | None = None
+    """The partition that the local bases belong to, where one was asked for."""
 
 
 def basis_groups(fields: Sequence[str], request: ReduceSection) -> dict[str, tuple[str, ...]]:
