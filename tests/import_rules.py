@@ -69,6 +69,7 @@ PIPELINE_ROOMS = (
     "nwidth.config",
     "nwidth.demo",
     "nwidth.inner_products",
+    "nwidth.learning",
     "nwidth.models",
     "nwidth.report",
     "nwidth.runs",
@@ -115,6 +116,7 @@ RULES = (
     pipeline_room("nwidth.stores", reason=PROTOCOL_ONLY),
     Rule("nwidth.stores", PROTOCOL_ONLY, forbidden=("nwidth.readers",), but=("nwidth.readers.protocol",)),
     pipeline_room("nwidth.models", reason="a finished model does not know how it was made"),
+    pipeline_room("nwidth.learning", "nwidth.models", reason="learning runs on what a model keeps, and reads no store"),
     Rule(
         "nwidth.stages",
         "stages do not know who asked for them",

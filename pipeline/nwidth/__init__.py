@@ -18,6 +18,7 @@ _HOMES = {
     "add_inner_product": "nwidth.sparse_products",
     "drop": "nwidth.updating",
     "ingest": "nwidth.stages.ingest",
+    "learn": "nwidth.learning.training",
     "load_study": "nwidth.config",
     "merge": "nwidth.updating",
     "open_model": "nwidth.models.model",
@@ -34,6 +35,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from nwidth.api import pod as pod
     from nwidth.config import load_study as load_study
+    from nwidth.learning.training import learn as learn
     from nwidth.models.basis import Basis as Basis
     from nwidth.models.certificate import Certificate as Certificate
     from nwidth.sparse_products import add_inner_product as add_inner_product

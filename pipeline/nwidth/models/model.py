@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nwidth.errors import StoreError
+from nwidth.errors import ConfigError, StoreError
 from nwidth.mesh import Mesh
 from nwidth.models import files
 from nwidth.models.basis import Basis
+from nwidth.models.learned import Learned, read_learned
+from nwidth.models.predicting import Choice, choose, predict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,6 +59,40 @@ class Model:
     def reconstruct(self, basis: str | None = None) -> Any:
         """The training snapshots as a basis sees them, lazily."""
         return (self.basis if basis is None else self.bases[basis]).reconstruct()
+
+    @cached_property
+    def learned(self) -> Learned:
+        """What `nwidth.learn` has taught it.
+
+        Raises
+        ------
+        StoreError
+            Nothing yet.
+        """
+        return read_learned(self.path)
+
+    def choose(self, parameters: Any = None, *, time: float | None = None, inputs: Any = None, **named: float) -> Choice:
+        """Which cluster an input belongs to; see `nwidth.models.predicting.choose`."""
+        return choose(self.learned, _input(parameters, inputs, named), time)
+
+    def predict(
+        self, parameters: Any = None, *, time: Any = None, inputs: Any = None, outside: str = "refuse", **named: float
+    ) -> xr.Dataset:
+        """Fields for parameters, ``predict({"speed": 1.1})`` or ``predict(speed=1.1)``, or for an input field, ``inputs=``.
+
+        Lazy, with standard deviations and both errors; see `nwidth.models.predicting.predict`.
+        """
+        given = _input(parameters, inputs, named)
+        return predict(self.learned, self.bases.__getitem__, given, time, outside=outside)
+
+
+def _input(parameters: Any, inputs: Any, named: Mapping[str, float]) -> Any:
+    """What was given: an input field, or parameters by name."""
+    if inputs is None:
+        return {**({} if parameters is None else dict(parameters)), **named}
+    if parameters is not None or named:
+        raise ConfigError("both parameters and an input field are given; give what the model was trained with")
+    return inputs
 
 
 def open_model(path: str | Path) -> Model:
