@@ -103,7 +103,7 @@ class PodResult:
 
     bases: tuple[BasisParts, ...]
     factors: Mapping[str, Floats]
-    """(m, m) by field, or (n, n) by basis on the route ``wide``; none where the route has no such factor."""
+    """(m, m) by field; none where the route has no such factor."""
     route: str
     reason: str
     passes: tuple[PassMeasure, ...]

@@ -64,8 +64,8 @@ def reduce_wide(problem: Problem, request: ReduceSection, passes: Passes, sink: 
     reason = f"{problem.reason}; {route.reason}" if problem.reason else route.reason
     measured = run.measure_pass(spaces)
     bases = tuple(_close(problem, request, space, found, sink, reason) for space, found in zip(spaces, measured, strict=True))
-    factors = {space.field.name: space.factor for space in spaces}
-    return PodResult(bases, factors, f"wide-{route.reduction.name}", reason, tuple(passes.measures))
+    # The factor is one of unknowns and not of snapshots: what a model keeps for later is (m, m).
+    return PodResult(bases, {}, f"wide-{route.reduction.name}", reason, tuple(passes.measures))
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,6 @@ class _Space:
     """One basis between the passes."""
 
     field: WideField
-    factor: Floats
-    """(n, n), unweighted, centred where asked."""
     cut: Truncation
     basis: Basis
     scaling: tuple[float, ...]
@@ -144,7 +142,7 @@ def _space(field: WideField, partial: Partial, reduction: Reduction, request: Re
     if defect > MAX_DEFECT:
         transform = repair_transform(overlap)
         modes, dual = modes @ transform, dual @ transform
-    return _Space(field, factor, cut, Basis(modes, dual, weights, mean), scaling, mask, defect)
+    return _Space(field, cut, Basis(modes, dual, weights, mean), scaling, mask, defect)
 
 
 def _scaling(
