@@ -239,6 +239,15 @@ class Study(Section):
     report: ReportSection = ReportSection()
     folder: Annotated[Path, Field(exclude=True, description="where relative paths start")] = Path()
 
+    @model_validator(mode="after")
+    def _partitions_all(self) -> Study:
+        if self.atlas is not None and self.reduce.update != "full":
+            raise ValueError(
+                f'reduce.update = "{self.reduce.update}" and [atlas] exclude each other: new snapshots change who belongs '
+                'together; use update = "full"'
+            )
+        return self
+
     @property
     def store_url(self) -> str:
         """The store, with a relative path made absolute."""

@@ -43,7 +43,7 @@ ARRAYS: dict[str, tuple[str, ...]] = {
     "switch_losses": ("cluster", "cluster_"),
 }
 GAIN_ROWS = ("clusters", "smallest", "loss", "silhouette", "accuracy")
-WIDTHS = {"ranks": ("rank",), "pod": ("rank",), "greedy": ("rank",), "lower": ("rank",)}
+WIDTHS: dict[str, tuple[str, ...]] = {name: ("rank",) for name in ("ranks", "pod", "greedy", "lower")}
 WIDTHS |= {"parts_upper": ("cluster", "rank"), "parts_lower": ("cluster", "rank")}
 
 
@@ -92,15 +92,17 @@ def read_atlas(model: Path, manifest: Mapping[str, Any], bases: Mapping[str, Bas
         raise StoreError(f"{model} holds no atlas; run its study with a table [atlas]")
     try:
         group: Any = zarr.open_group(str(model / FOLDER), mode="r")
-        gain = {name: np.asarray(group["gain"][name][...]) for name in _gain_arrays()}
+        gain: dict[str, Any] = {name: np.asarray(group["gain"][name][...]) for name in _gain_arrays()}
+        gain |= {"dissimilarities": tuple(entry["gain"]["dissimilarities"])}
+        gain |= {name: str(entry["gain"][name]) for name in ("held_out", "accuracy_of")}
         widths = {name: np.asarray(group["widths"][name][...]) for name in WIDTHS}
-        arrays = {name: np.asarray(group[name][...]) for name in ARRAYS}
-        words = {name: entry[name] for name in ("of", "dissimilarity", "reading", "method", "loss", "pays", "reason")}
+        arrays: dict[str, Any] = {name: np.asarray(group[name][...]) for name in ARRAYS}
+        words: dict[str, Any] = {name: entry[name] for name in ("of", "dissimilarity", "reading", "method", "loss", "pays", "reason")}
         found = Atlas(
             **words,
             **arrays,
             items=tuple(entry["items"]),
-            gain=GainMap(dissimilarities=tuple(entry["gain"]["dissimilarities"]), **gain, **_words(entry["gain"])),
+            gain=GainMap(**gain),
             widths=WidthCurves(**widths, sample=int(entry["widths"]["sample"])),
             notes=tuple(entry["notes"]),
             bases=bases,
@@ -112,10 +114,6 @@ def read_atlas(model: Path, manifest: Mapping[str, Any], bases: Mapping[str, Bas
             f"the atlas of {model} is damaged (shapes do not match); run the study again, or restore it from a copy"
         )
     return found
-
-
-def _words(entry: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(entry[name]) for name in ("held_out", "accuracy_of")}
 
 
 def _gain_arrays() -> tuple[str, ...]:

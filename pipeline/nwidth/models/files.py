@@ -350,6 +350,8 @@ def read_basis(path: str | Path, name: str) -> Basis:
     entry, summary = manifest["bases"][name], manifest["bases"][name]["certificate"]
     small = _open(model, f"bases/{name}")
     coordinates = read_snapshots(model)
+    if "members" in small:  # a local basis: its coefficients and its certificate are those of its cluster
+        coordinates = coordinates.isel(snapshot=small["members"].values)
     fields = {field: _open(model, f"bases/{name}/{field}") for field in entry["fields"]}
     grid = dict(_open(model, "grid").coords) if (model / "grid").is_dir() else {}
     coefficients: xr.DataArray = (

@@ -111,6 +111,10 @@ def plan(study: Study) -> Plan:
     study = with_memory(study)
     store = open_store(study.store_url, options=study.store_options)
     with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
+        if study.atlas is not None:
+            from nwidth.runs.dictionary import prepared_atlas
+
+            return prepared_atlas(study, store, Path(scratch)).plan
         return prepare(study, store, Path(scratch))[0]
 
 

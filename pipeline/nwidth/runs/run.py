@@ -17,6 +17,7 @@ from nwidth import __version__
 from nwidth.config import Study
 from nwidth.errors import RunError
 from nwidth.models import files
+from nwidth.models.atlas_files import write_atlas
 from nwidth.models.derived import FIELD_NORMS, write_per_field
 from nwidth.runs.budgets import with_memory
 from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
@@ -265,7 +266,7 @@ def _write_model(
     if result.field_norms:
         write_per_field(model, FIELD_NORMS, result.field_norms, ("snapshot",))
     runs = [run for run in store.schema().runs if run.stop <= made.snapshots]
-    manifest = {
+    manifest: dict[str, Any] = {
         "study": study.study.name,
         "store": {"url": made.store, "version": made.store_version, "snapshots": made.snapshots, "runs_key": runs_key(runs)},
         "reduce": study.reduce.model_dump(mode="json"),
@@ -273,6 +274,8 @@ def _write_model(
         "bases": entries,
         "provenance": dict(provenance),
     }
+    if result.atlas is not None:
+        manifest["atlas"] = write_atlas(model, result.atlas)
     files.write_manifest(model, manifest)
     return entries
 

@@ -47,6 +47,8 @@ class Offer:
 
 def offer_of(study: Study, schema: StoreSchema, model: Path) -> Offer:
     """What the study asks for, where the store only grew since the last model; a full run otherwise, and why."""
+    if study.atlas is not None:
+        return Offer()  # new snapshots change who belongs together
     request = study.reduce
     growth = growth_since(model, schema, request)
     if isinstance(growth, str):
@@ -89,6 +91,10 @@ def prepared(study: Study, store: SnapshotStore, offer: Offer, scratch: Path) ->
     PlanError, ConfigError, StoreError
         As `prepare`.
     """
+    if study.atlas is not None:
+        from nwidth.runs.dictionary import prepared_atlas
+
+        return prepared_atlas(study, store, scratch)
     if offer.how == "fast" and offer.growth is not None:
         return _prepared_fast(study, store, offer.growth, scratch)
     made, problem, ranges = prepare(study, store, scratch)

@@ -186,8 +186,8 @@ def _notes(request: AtlasSection, items: Items, active: Indices, parts: Parts, c
     least = least_size(request, len(active))
     if least < request.minimum_size:
         notes.append(
-            f"minimum_size = {request.minimum_size} is more than a sixth of the {len(active)} {items.of}: clusters of {least} are "
-            "allowed"
+            f"minimum_size = {request.minimum_size} is more than a sixth of the {len(active)} {items.of}: "
+            f"clusters of {least} are allowed"
         )
     if len(parts.representatives) < choice.count:
         absorbed = choice.count - len(parts.representatives)

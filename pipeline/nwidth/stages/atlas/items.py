@@ -111,8 +111,7 @@ def items_of(table: SnapshotTable, of: str) -> Items:
     if of == "snapshots":
         names = tuple(_label(table, place) for place in range(count))
         each = tuple(np.array([place]) for place in range(count))
-        moving = table.times if np.isfinite(table.times).all() else np.zeros(count)
-        return Items(of, names, each, np.arange(count), groups, np.column_stack([table.parameters, moving]))
+        return Items(of, names, each, np.arange(count), groups, _inputs(table, groups))
     if not any(table.simulations):
         raise ConfigError('atlas.of = "simulations": the snapshots have no coordinate "simulation"; use of = "snapshots"')
     order = np.lexsort((np.where(np.isnan(table.times), 0.0, table.times), groups))
@@ -120,6 +119,14 @@ def items_of(table: SnapshotTable, of: str) -> Items:
     first = [int(found[0]) for found in members]
     names = tuple(table.simulations[place] for place in first)
     return Items(of, names, members, groups, np.arange(len(members)), table.parameters[first])
+
+
+def _inputs(table: SnapshotTable, groups: Indices) -> Floats:
+    """Parameters and time of the snapshots; none where several simulations have no parameters to tell them apart."""
+    differs = table.parameters.size and np.ptp(table.parameters, axis=0).any()
+    if not differs and len(np.unique(groups)) > 1:
+        return np.zeros((len(groups), 0))
+    return np.column_stack([table.parameters, table.times]) if np.isfinite(table.times).all() else table.parameters
 
 
 def _label(table: SnapshotTable, place: int) -> str:

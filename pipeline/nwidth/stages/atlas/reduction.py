@@ -8,6 +8,7 @@ sources ──factor pass──> factors ──┬─> truncation of the global 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from nwidth.stages.atlas.coordinates import Coordinates, coordinates_of
 from nwidth.stages.atlas.lifting import DictionaryLifting, Lifted
 from nwidth.stages.gappy import filled
 from nwidth.stages.pod import Reducing
-from nwidth.stages.problem import Passes, PodResult, Problem
+from nwidth.stages.problem import BasisParts, Passes, PodResult, Problem
 from nwidth.stages.route import REDUCTIONS, Route, choose_route, fallback_reason
 from nwidth.stages.sinks import ModesSink
 from nwidth.workers import Executor, Progress
@@ -96,6 +97,7 @@ class AtlasReduction:
             route=route.reduction.name,
             reason=route.reason,
             passes=tuple(run.passes.measures),
+            notes={parts.name: _notes(parts, lifted.members[parts.name], section) for parts in lifted.bases[1:]},
             atlas=atlas_of(found.chart, lifted, section),
         )
 
@@ -179,6 +181,16 @@ def atlas_of(chart: Chart, lifted: Lifted, section: AtlasSection) -> Atlas:
         reason=chart.choice.reason,
         notes=chart.notes,
     )
+
+
+def _notes(parts: BasisParts, members: NDArray[np.int64], section: AtlasSection) -> dict[str, Any]:
+    """What the manifest says of a local basis beside the usual: its snapshots are numbered as those of the whole set."""
+    summary = parts.certificate.summary()
+    return {
+        "snapshot_scaling": "unit" if section.normalise else "none",
+        "certificate": summary | {"worst_snapshot": int(members[summary["worst_snapshot"]])},
+        "snapshots": len(members),
+    }
 
 
 def _switch_losses(lifted: Lifted, ranks: NDArray[np.int64]) -> Floats:

@@ -147,12 +147,14 @@ def basis_of(bench: Bench, columns: Indices) -> Floats:
     members = bench.coordinates.unit[:, columns]
     if not bench.request.normalise:
         members = members * bench.coordinates.norms[columns]
-    return local_basis(members, rank=bench.ranks[-1], normalise=bench.request.normalise).modes
+    modes: Floats = local_basis(members, rank=bench.ranks[-1], normalise=bench.request.normalise).modes
+    return modes
 
 
 def _global_errors(bench: Bench, train: Indices, test: Indices) -> Floats:
     """(R, items)."""
-    return _of_items(bench, [basis_of(bench, bench.items.columns(train))], test)[0]
+    errors: Floats = _of_items(bench, [basis_of(bench, bench.items.columns(train))], test)[0]
+    return errors
 
 
 def _of_items(bench: Bench, bases: Sequence[Floats], test: Indices) -> Floats:
