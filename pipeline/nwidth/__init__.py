@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Atlas": "nwidth.models.atlas",
     "Basis": "nwidth.models.basis",
     "Certificate": "nwidth.models.certificate",
     "add_inner_product": "nwidth.sparse_products",
@@ -24,6 +25,7 @@ _HOMES = {
     "open_model": "nwidth.models.model",
     "open_snapshots": "nwidth.stores",
     "open_store": "nwidth.stores",
+    "partition": "nwidth.atlas",
     "plan": "nwidth.runs",
     "pod": "nwidth.api",
     "run": "nwidth.runs",
@@ -34,8 +36,10 @@ __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from nwidth.api import pod as pod
+    from nwidth.atlas import partition as partition
     from nwidth.config import load_study as load_study
     from nwidth.learning.training import learn as learn
+    from nwidth.models.atlas import Atlas as Atlas
     from nwidth.models.basis import Basis as Basis
     from nwidth.models.certificate import Certificate as Certificate
     from nwidth.sparse_products import add_inner_product as add_inner_product

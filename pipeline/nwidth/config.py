@@ -195,7 +195,9 @@ class AtlasSection(Section):
     ] = None
     max_rank: Annotated[int, Field(ge=1, description="largest number of modes that the gain is computed for")] = 20
     overlap: Annotated[float, Field(ge=0, le=1, description="members borrowed from neighbours, as a share of a cluster")] = 0.1
-    minimum_size: Annotated[int, Field(ge=1, description="smaller clusters join others; at most a sixth of all")] = 10
+    minimum_size: Annotated[
+        int, Field(ge=1, description="smaller clusters join others; at most a sixth of all, or half the mean")
+    ] = 10
     normalise: Annotated[bool, Field(description="every member weighs the same in its local basis")] = True
     tolerance: Annotated[float, Field(gt=0, lt=1, description="method tree: largest sine of a member to its anchor")] = 0.15
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of splits and starts")] = 0

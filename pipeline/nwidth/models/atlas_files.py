@@ -42,8 +42,9 @@ ARRAYS: dict[str, tuple[str, ...]] = {
     "transitions": ("mode", "mode_"),
     "switch_losses": ("cluster", "cluster_"),
 }
+WORDS = ("of", "dissimilarity", "reading", "method", "loss", "pays", "reason")
 GAIN_ROWS = ("clusters", "smallest", "loss", "silhouette", "accuracy")
-WIDTHS: dict[str, tuple[str, ...]] = {name: ("rank",) for name in ("ranks", "pod", "greedy", "lower")}
+WIDTHS: dict[str, tuple[str, ...]] = dict.fromkeys(("ranks", "pod", "greedy", "lower"), ("rank",))
 WIDTHS |= {"parts_upper": ("cluster", "rank"), "parts_lower": ("cluster", "rank")}
 
 
@@ -97,7 +98,7 @@ def read_atlas(model: Path, manifest: Mapping[str, Any], bases: Mapping[str, Bas
         gain |= {name: str(entry["gain"][name]) for name in ("held_out", "accuracy_of")}
         widths = {name: np.asarray(group["widths"][name][...]) for name in WIDTHS}
         arrays: dict[str, Any] = {name: np.asarray(group[name][...]) for name in ARRAYS}
-        words: dict[str, Any] = {name: entry[name] for name in ("of", "dissimilarity", "reading", "method", "loss", "pays", "reason")}
+        words: dict[str, Any] = {name: entry[name] for name in WORDS}
         found = Atlas(
             **words,
             **arrays,

@@ -86,7 +86,7 @@ def chart(coordinates: Coordinates, wanted: Wanted) -> Chart:
     bench, trials = tried(coordinates, items, active, wanted, [space])
     choice = decide(trials, bench.ranks, request.rank, request, len(active))
     count = None if request.method == "tree" and request.clusters == "auto" and choice.pays else choice.count
-    parts = partition_items(space, active, count, request, least_size(request, len(active)))
+    parts = partition_items(space, active, count, request, least_size(request, len(active), choice.count))
     everyone = np.arange(items.count)
     to_items = np.asarray(space.between(parts.representatives, everyone), np.float64)
     partition = nearest(to_items, parts.representatives)
@@ -183,11 +183,11 @@ def _silhouettes(space: ItemSpace, parts: Parts, count: int) -> Floats:
 
 def _notes(request: AtlasSection, items: Items, active: Indices, parts: Parts, choice: Choice) -> list[str]:
     notes = []
-    least = least_size(request, len(active))
-    if least < request.minimum_size:
+    least = least_size(request, len(active), choice.count)
+    if least < request.minimum_size and choice.count > 1:
         notes.append(
-            f"minimum_size = {request.minimum_size} is more than a sixth of the {len(active)} {items.of}: "
-            f"clusters of {least} are allowed"
+            f"minimum_size = {request.minimum_size} is too much for {len(active)} {items.of} in {choice.count} "
+            f"{'cluster' if choice.count == 1 else 'clusters'}: {least} are enough"
         )
     if len(parts.representatives) < choice.count:
         absorbed = choice.count - len(parts.representatives)

@@ -72,9 +72,9 @@ def partition_items(space: ItemSpace, items: Indices, count: int | None, request
     return Parts(items, items[found[kept]], to_items[kept], nearest(to_items[kept], found[kept]))
 
 
-def least_size(request: AtlasSection, items: int) -> int:
-    """The smallest cluster that is allowed: what is asked for, at most a sixth of the items."""
-    return max(1, min(request.minimum_size, items // LEAST_SHARE))
+def least_size(request: AtlasSection, items: int, count: int = LEAST_SHARE // 2) -> int:
+    """The smallest cluster that is allowed: what is asked for, at most a sixth of the items and half the mean of `count` parts."""
+    return max(1, min(request.minimum_size, items // LEAST_SHARE, items // (2 * count)))
 
 
 def _representatives(space: ItemSpace, items: Indices, count: int | None, request: AtlasSection) -> Indices:
