@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from nwidth.errors import ConfigError, InputError
 from nwidth.learning.augmentation import augment
@@ -146,9 +147,11 @@ def fit_estimator(x: Floats, labels: Indices, groups: Indices, options: Options)
     if x.shape[1] == 0:
         raise InputError("the experiments have no parameter to tell clusters by; give parameters or input fields")
     scikit_learn()
-    if options.kind == "logistic":
-        return _logistic(*_enlarged(x, labels, options))
-    return _stacking(x, labels, groups, options)
+    # Features are few and samples a few thousand: several threads only wait for one another.
+    with threadpool_limits(1):
+        if options.kind == "logistic":
+            return _logistic(*_enlarged(x, labels, options))
+        return _stacking(x, labels, groups, options)
 
 
 def _enlarged(x: Floats, labels: Indices, options: Options) -> tuple[Floats, Indices]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve
+from threadpoolctl import threadpool_limits
 
 from nwidth.errors import ConfigError, InputError, PlanError
 from nwidth.learning.extra import scikit_learn
@@ -30,6 +31,8 @@ Indices = NDArray[np.int64]
 REGRESSIONS = ("gaussian-process", "rbf")
 LARGEST_FACTORS = 2 << 30
 """Bytes of the Cholesky factors of a cluster's processes: they are stored, and held while predicting."""
+SMALL = 500
+"""Samples, up to which one thread is used."""
 UNEXPLAINED = 0.5
 """Share of the variance that is noise, beyond which it is said."""
 FEWEST_SAMPLES = 5
@@ -96,7 +99,9 @@ def _fit_processes(X: Floats, q: Floats, simulations: Indices, seed: int, restar
     inputs, means = scaling(X), q.mean(axis=0)
     scales = np.where((spread := q.std(axis=0)) > 0.0, spread, 1.0)
     y = (q - means) / scales
-    kernels = [_process(inputs, y[:, mode], seed, restarts) for mode in range(q.shape[1])]
+    # The many small factorizations of a likelihood are slower on several threads, and far slower on a busy machine.
+    with threadpool_limits(1 if len(X) <= SMALL else None):
+        kernels = [_process(inputs, y[:, mode], seed, restarts) for mode in range(q.shape[1])]
     regression = GaussianProcess(
         scaling=scaling,
         inputs=inputs,

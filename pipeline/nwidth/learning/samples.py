@@ -85,7 +85,8 @@ def samples_of(snapshots: xr.Dataset, parameters: Sequence[str] | None = None) -
 def _names(snapshots: xr.Dataset) -> tuple[str, ...]:
     numeric = [str(name) for name, axis in snapshots.coords.items() if axis.dims == ("snapshot",) and axis.dtype.kind in "iuf"]
     candidates = [name for name in numeric if name not in NOT_PARAMETERS]
-    return tuple(name for name in candidates if len(np.unique(snapshots[name].values)) > 1)
+    # Sorted: the order in which a folder lists its arrays is not the same everywhere.
+    return tuple(sorted(name for name in candidates if len(np.unique(snapshots[name].values)) > 1))
 
 
 def _column(snapshots: xr.Dataset, name: str) -> Floats:

@@ -24,7 +24,9 @@ from nwidth.learning.novelty import QUANTILE, fit_novelty
 from nwidth.learning.regression import REGRESSIONS, fit_regression
 from nwidth.learning.samples import Samples, samples_of
 from nwidth.learning.splitting import splits_by_group, splits_by_name
-from nwidth.models.atlas import Atlas, cluster_name
+from nwidth.models.atlas import cluster_name
+from nwidth.models.atlas_files import FOLDER as ATLAS
+from nwidth.models.atlas_files import read_atlas
 from nwidth.models.basis import Basis
 from nwidth.models.classifiers import Classifier
 from nwidth.models.inputs import FieldModes, FieldNodes, Parameters
@@ -134,10 +136,10 @@ def learn(
 
 def clusters_of(model: Model) -> Clusters:
     """The clusters of a model's atlas; of a model without one a single cluster that has all its bases."""
-    atlas: Atlas | None = getattr(model, "atlas", None)
-    if atlas is None:
+    if ATLAS not in model.manifest:
         count = int(model.snapshots.sizes["snapshot"])
         return Clusters((tuple(model.manifest["bases"]),), np.zeros(count, np.int64), None)
+    atlas = read_atlas(model.path, model.manifest, model.bases)
     bases = tuple((cluster_name(cluster),) for cluster in range(atlas.count))
     return Clusters(bases, atlas.labels, ErrorsOfSamples(atlas.errors, atlas.global_errors))
 

@@ -122,10 +122,10 @@ class Novelty:
     def reason(self, x: Floats) -> str | None:
         """Why the input x (d,) belongs to none of the classes, in one clause; None where it may."""
         distance = float(self.distances(x[None])[0])
-        if not distance > self.limit:
-            return None
         if np.isinf(distance):
             return "it changes an input that was the same in all training simulations"
+        if not distance > self.limit:
+            return None
         to = "the training inputs" if self.method == "mahalanobis" else f"the nearest training input, {self._nearest(x)}"
         return (
             f"it is {distance:.3g} standard deviations from {to}; training inputs are within {self.limit:.3g} of each other "

@@ -148,9 +148,7 @@ def read_learned(model: Path) -> Learned:
     except (ValueError, KeyError, TypeError):
         raise LayoutError(f"{folder / 'zarr.json'} is damaged; train the model again") from None
     if version != LEARNING_SCHEMA:
-        raise LayoutError(
-            f"{folder} has schema {version}, and this nwidth reads {LEARNING_SCHEMA}; upgrade nwidth, or train again"
-        )
+        raise LayoutError(f"{folder} has schema {version}, expected {LEARNING_SCHEMA}; upgrade nwidth, or train again")
     found = restore(tree, _read_arrays(folder, int(count)), KINDS)
     if not isinstance(found, Learned):
         raise LayoutError(f"{folder} does not hold what a model learns; train the model again")
