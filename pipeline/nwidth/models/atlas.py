@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.models.basis import Basis
 from nwidth.models.certificate import Certificate
+
+if TYPE_CHECKING:
+    from nwidth.projecting import Assignment, Projected
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -210,6 +213,23 @@ class Atlas:
         """``T (r_to, r_start)`` with ``q_to = T q_start``: the measured ``Phi_to' W Phi_start``."""
         ends = np.cumsum([0, *self.ranks])
         return self.transitions[ends[to] : ends[to + 1], ends[start] : ends[start + 1]]
+
+    def project(self, fields: Any, **options: Any) -> Projected:
+        """New fields on the global and on all local bases; options as of `nwidth.projecting.project`."""
+        # What reads fields knows executors and inner products, which a finished model does not: it is imported when it is used.
+        from nwidth.projecting import local_and_global, project
+
+        return project(local_and_global(self), fields, **options)
+
+    def assign(self, fields: Any, *, tolerance: float | None = None, by: Any = None, **options: Any) -> Assignment:
+        """The cluster of new fields, or of one simulation of an atlas of simulations; see `nwidth.projecting.assign`."""
+        from nwidth.projecting import assign
+
+        return assign(self, self.project(fields, **options), tolerance=tolerance, by=by)
+
+    def reconstruct(self, coefficients: Any, cluster: int | None = None) -> Any:
+        """``mean + Phi q`` on the basis of a cluster, or on the global one."""
+        return self.bases[GLOBAL if cluster is None else cluster_name(cluster)].reconstruct(coefficients)
 
     def summary(self) -> dict[str, Any]:
         """The scalars and words: what a manifest or a table says."""

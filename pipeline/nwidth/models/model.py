@@ -13,12 +13,16 @@ import numpy as np
 from nwidth.errors import ConfigError, StoreError
 from nwidth.mesh import Mesh
 from nwidth.models import files
+from nwidth.models.atlas import Atlas, cluster_name
+from nwidth.models.atlas_files import read_atlas
 from nwidth.models.basis import Basis
 from nwidth.models.learned import Learned, read_learned
 from nwidth.models.predicting import Choice, choose, predict
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from nwidth.projecting import Assignment, Projected
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,41 @@ class Model:
         """Simulation, time and parameters of the snapshots that were reduced."""
         return files.read_snapshots(self.path)
 
-    def reconstruct(self, basis: str | None = None) -> Any:
-        """The training snapshots as a basis sees them, lazily."""
-        return (self.basis if basis is None else self.bases[basis]).reconstruct()
+    def reconstruct(self, basis: str | None = None, coefficients: Any = None, *, cluster: int | None = None) -> Any:
+        """Fields of coefficients (mode[, ...]) on a basis, or on that of a cluster; the training snapshots by default. Lazy."""
+        name = basis if cluster is None else cluster_name(cluster)
+        return (self.basis if name is None else self.bases[name]).reconstruct(coefficients)
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """The partition of the snapshots, with its local bases.
+
+        Raises
+        ------
+        StoreError
+            The model has none.
+        """
+        return read_atlas(self.path, self.manifest, self.bases)
+
+    def project(self, fields: Any, cluster: int | None = None, **options: Any) -> Projected:
+        """New fields on the basis of a cluster, or on all bases; options as of `nwidth.projecting.project`.
+
+        Raises
+        ------
+        ConfigError
+            The fields are not those of the model.
+        """
+        # What reads fields knows executors and inner products, which a finished model does not: it is imported when it is used.
+        from nwidth.projecting import metric_of, project
+
+        bases = list(self.bases.values()) if cluster is None else [self.bases[cluster_name(cluster)]]
+        return project(bases, fields, **{**metric_of(self), **options})
+
+    def assign(self, fields: Any, *, tolerance: float | None = None, by: Any = None, **options: Any) -> Assignment:
+        """Which cluster new fields belong to, -1 where none does; see `nwidth.projecting.assign`."""
+        from nwidth.projecting import assign
+
+        return assign(self.atlas, self.project(fields, **options), tolerance=tolerance, by=by)
 
     @cached_property
     def learned(self) -> Learned:
@@ -128,7 +164,7 @@ def save_basis(basis: Basis, path: str | Path) -> Path:
     for name, modes in basis.modes_by_field.items():
         shape = _shape(name, modes)
         mean = basis.mean_by_field.get(name)
-        write = files.create_modes(model, basis.name, shape, basis.rank, centred=mean is not None)
+        write = create_modes(model, basis.name, shape, basis.rank, centred=mean is not None)
         for panel in _panels(shape):
             selection = panel.selection
             part = np.asarray(modes.values[(slice(None), *selection)]).reshape(basis.rank, -1)
