@@ -84,5 +84,5 @@ def _out_of_core(scale: str) -> tuple[Case, ...]:
     return (
         Case("out of core", large, ON_STORE, on_store=True),
         Case("shape of dOpInf's tables", published, DISTRIBUTED_OPINF, on_store=True, memory=1024 * MIB),
-        Case("shape of xeofs' example", many, MANY_SNAPSHOTS, rank=5, on_store=True, memory=3072 * MIB, limit_seconds=900.0),
+        Case("shape of xeofs' example", many, MANY_SNAPSHOTS, rank=5, on_store=True, memory=3072 * MIB, limit_seconds=600.0),
     )

@@ -16,13 +16,13 @@ from nwidth.models.certificate import Certificate
 from nwidth.models.files import (
     FieldShape,
     basis_entry,
-    create_modes,
     write_basis,
     write_grid,
     write_manifest,
     write_mesh,
     write_snapshots,
 )
+from nwidth.models.modes import create_modes
 from nwidth.readers.protocol import IntegrationPoints
 
 RTOL = 1e-3

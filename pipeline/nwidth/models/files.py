@@ -38,13 +38,9 @@ from nwidth.readers.protocol import IntegrationPoints
 if TYPE_CHECKING:
     import xarray as xr
 
-    from nwidth_graphs.layout import Panel
 
 MODEL_SCHEMA = 1
 MANIFEST = "manifest.json"
-# Modes are read one at a time (a picture) or a few rows at a time (a projection): 4 MiB chunks serve both.
-CHUNK_BYTES = 4 * 2**20
-_CRC_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -62,80 +58,8 @@ class FieldShape:
     units: str = ""
 
 
-@dataclass(frozen=True)
-class ModesWriter:
-    """``write(panel, modes (r, rows), mean (rows,) or None)``: called in the worker that lifted the panel."""
-
-    folder: str
-    rank: int
-    chunks: tuple[int, ...] = ()
-    """Of the modes: (modes, *box of a panel)."""
-
-    def __call__(self, panel: Panel, modes: NDArray[np.float64], mean: NDArray[np.float64] | None) -> None:
-        import zarr
-
-        group = zarr.open_group(self.folder, mode="r+")
-        group["modes"][(slice(None), *panel.selection)] = modes.reshape(self.rank, *panel.shape)  # type: ignore[index]
-        if mean is not None:
-            group["mean"][panel.selection] = mean.reshape(panel.shape)  # type: ignore[index]
-
-    def proof(self, panel: Panel) -> str:
-        """CRC-32C of what lies on disk of a panel's modes and mean: who saw it once knows later whether they are still there."""
-        places = "/".join(str(part.start // size) for part, size in zip(panel.selection, self.chunks[1:], strict=True))
-        layers = range(-(-self.rank // self.chunks[0]))
-        sums = (_crc(Path(self.folder) / name) for name in (*(f"modes/c/{i}/{places}" for i in layers), f"mean/c/{places}"))
-        return "-".join(sums)
-
-
-def _crc(file: Path) -> str:
-    """CRC-32C of a file; "0" for one that is not there. Mapped, in pieces: its pages were written a moment ago."""
-    from google_crc32c import extend
-
-    total = 0
-    try:
-        content = np.memmap(file, np.uint8, "r")
-    except FileNotFoundError:
-        return "0"
-    for start in range(0, len(content), _CRC_BYTES):
-        total = extend(total, content[start : start + _CRC_BYTES].tobytes())
-    return f"{total:08x}"
-
-
-def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centred: bool) -> ModesWriter:
-    """Create the empty arrays of one field's modes (and mean) and return what writes them.
-
-    Arrays of an interrupted run that fit are left as they are: panels that it wrote need not be written again.
-    """
-    import zarr
-
-    folder = model / "bases" / basis / field.name
-    rows = int(np.prod(field.panel))
-    depth = max(1, min(rank, CHUNK_BYTES // (8 * max(rows, 1))))
-    chunks = tuple(max(1, size) for size in (depth, *field.panel))
-    writer = ModesWriter(str(folder), rank, chunks)
-    if folder.exists() and _fits(folder, (rank, *field.shape), chunks, centred=centred):
-        return writer
-    group = zarr.open_group(str(folder), mode="w")
-    group.attrs.update({"location": field.location, "components": list(field.components), "units": field.units})
-    _create(group, "modes", (rank, *field.shape), chunks, ("mode", *field.dims))
-    if centred:
-        _create(group, "mean", field.shape, field.panel, field.dims)
-    return writer
-
-
-def _fits(folder: Path, shape: tuple[int, ...], chunks: tuple[int, ...], *, centred: bool) -> bool:
-    """Whether the arrays of a field were made already, as they are wanted."""
-    import zarr
-
-    try:
-        group: Any = zarr.open_group(str(folder), mode="r")
-        modes = group["modes"]
-        return "location" in group.attrs and (modes.shape, modes.chunks) == (shape, chunks) and ("mean" in group) == centred
-    except (OSError, ValueError, KeyError):  # torn, or half made: it is made anew
-        return False
-
-
-def _create(group: Any, name: str, shape: Sequence[int], chunks: Sequence[int], dims: Sequence[str]) -> Any:
+def create_array(group: Any, name: str, shape: Sequence[int], chunks: Sequence[int], dims: Sequence[str]) -> Any:
+    """Create an array of float64 as all arrays of a model are: uncompressed, NaN until written."""
     return group.create_array(
         name,
         shape=tuple(shape),
@@ -154,7 +78,7 @@ def _create(group: Any, name: str, shape: Sequence[int], chunks: Sequence[int], 
 def write_array(group: Any, name: str, values: Any, dims: Sequence[str]) -> None:
     """Write one small array whole."""
     data = np.asarray(values, np.float64)
-    _create(group, name, data.shape, data.shape, dims)[...] = data
+    create_array(group, name, data.shape, data.shape, dims)[...] = data
 
 
 def write_basis(

@@ -17,6 +17,7 @@ from nwidth.models.atlas import Atlas, cluster_name
 from nwidth.models.atlas_files import read_atlas
 from nwidth.models.basis import Basis
 from nwidth.models.learned import Learned, read_learned
+from nwidth.models.modes import CHUNK_BYTES, create_modes
 from nwidth.models.predicting import Choice, choose, predict
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def save_basis(basis: Basis, path: str | Path) -> Path:
 
 def _shape(name: str, modes: xr.DataArray) -> files.FieldShape:
     space, dims = modes.shape[1:], tuple(str(dim) for dim in modes.dims[1:])
-    rows = max(1, files.CHUNK_BYTES // (8 * max(1, int(np.prod(space[1:])))))
+    rows = max(1, CHUNK_BYTES // (8 * max(1, int(np.prod(space[1:])))))
     return files.FieldShape(
         name=name,
         dims=dims,

@@ -16,7 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from nwidth.models.files import FieldShape, create_modes
+from nwidth.models.files import FieldShape
+from nwidth.models.modes import create_modes
 from nwidth.stages.scratch import FolderScratch, MemoryScratch, ReadScratch, Scratch
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import Reading, as_rows

@@ -104,11 +104,10 @@ class LocalFile:
 
     def chunks(self, spans: Sequence[Span]) -> Iterator[NDArray[np.uint8]]:
         exact = [(0, os.fstat(self._descriptor).st_size) if span is None else span for span in spans]
-        for start, length in exact[:AHEAD]:
+        # All of them at once: the disk works ahead in the page cache, which is nobody's memory, while this thread decodes.
+        for start, length in exact:
             self._announce(start, length)
-        for index, (start, length) in enumerate(exact):
-            if index + AHEAD < len(exact):
-                self._announce(*exact[index + AHEAD])
+        for start, length in exact:
             buffer = scratch("fetched", length)
             done = 0
             while done < length:

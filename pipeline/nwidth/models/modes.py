@@ -1,0 +1,140 @@
+"""The largest arrays of a model: modes, written panel by panel by the workers that lift them.
+
+    modes (N, *space)    chunks of a few modes by the box of one panel, so that a panel is a few whole files of its own
+
+A whole panel is written as files, without Zarr: nothing is encoded here, and opening the arrays and copying every chunk for it
+took as long as the writing. Panels at the ragged end of a grid, which share their chunk with its padding, go through Zarr.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwidth.models.files import FieldShape, create_array
+
+if TYPE_CHECKING:
+    from nwidth_graphs.layout import Panel
+
+# Modes are read one at a time (a picture) or a few rows at a time (a projection): 4 MiB chunks serve both.
+CHUNK_BYTES = 4 * 2**20
+_CRC_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class ModesWriter:
+    """``write(panel, modes (r, rows), mean (rows,) or None)``: called in the worker that lifted the panel."""
+
+    folder: str
+    rank: int
+    chunks: tuple[int, ...] = ()
+    """Of the modes: (modes, *box of a panel)."""
+
+    def __call__(self, panel: Panel, modes: NDArray[np.float64], mean: NDArray[np.float64] | None) -> None:
+        if self._is_whole(panel):
+            for file, part in zip(self._modes_files(panel), self._layers(modes), strict=True):
+                _write_file(file, part)
+            if mean is not None:
+                _write_file(self._mean_file(panel), mean)
+            return
+        import zarr
+
+        group: Any = zarr.open_group(self.folder, mode="r+")
+        group["modes"][(slice(None), *panel.selection)] = modes.reshape(self.rank, *panel.shape)
+        if mean is not None:
+            group["mean"][panel.selection] = mean.reshape(panel.shape)
+
+    def proof(self, panel: Panel) -> str:
+        """CRC-32C of what lies on disk of a panel's modes and mean: who saw it once knows later whether they are still there."""
+        return "-".join(_crc(file) for file in (*self._modes_files(panel), self._mean_file(panel)))
+
+    def _is_whole(self, panel: Panel) -> bool:
+        """Whether the panel is one box of the chunk grid, and no part of one."""
+        return all(
+            part.start % size == 0 and part.stop - part.start == size
+            for part, size in zip(panel.selection, self.chunks[1:], strict=True)
+        )
+
+    def _layers(self, modes: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+        """The modes in chunks along their number, the last one filled up with NaN as Zarr does."""
+        depth = self.chunks[0]
+        for start in range(0, self.rank, depth):
+            part = modes[start : start + depth]
+            missing = depth - len(part)
+            yield part if missing == 0 else np.concatenate([part, np.full((missing, part.shape[1]), np.nan)])
+
+    def _modes_files(self, panel: Panel) -> list[Path]:
+        place = self._place(panel)
+        return [Path(self.folder, "modes", "c", str(layer), *place) for layer in range(math.ceil(self.rank / self.chunks[0]))]
+
+    def _mean_file(self, panel: Panel) -> Path:
+        return Path(self.folder, "mean", "c", *self._place(panel))
+
+    def _place(self, panel: Panel) -> list[str]:
+        return [str(part.start // size) for part, size in zip(panel.selection, self.chunks[1:], strict=True)]
+
+
+def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centred: bool) -> ModesWriter:
+    """Create the empty arrays of one field's modes (and mean) and return what writes them.
+
+    Arrays of an interrupted run that fit are left as they are: panels that it wrote need not be written again.
+    """
+    import zarr
+
+    folder = model / "bases" / basis / field.name
+    rows = int(np.prod(field.panel))
+    depth = max(1, min(rank, CHUNK_BYTES // (8 * max(rows, 1))))
+    chunks = tuple(max(1, size) for size in (depth, *field.panel))
+    writer = ModesWriter(str(folder), rank, chunks)
+    if folder.exists() and _fits(folder, (rank, *field.shape), chunks, centred=centred):
+        return writer
+    group = zarr.open_group(str(folder), mode="w")
+    group.attrs.update({"location": field.location, "components": list(field.components), "units": field.units})
+    create_array(group, "modes", (rank, *field.shape), chunks, ("mode", *field.dims))
+    if centred:
+        create_array(group, "mean", field.shape, field.panel, field.dims)
+    return writer
+
+
+def _fits(folder: Path, shape: tuple[int, ...], chunks: tuple[int, ...], *, centred: bool) -> bool:
+    """Whether the arrays of a field were made already, as they are wanted."""
+    import zarr
+
+    try:
+        group: Any = zarr.open_group(str(folder), mode="r")
+        modes = group["modes"]
+        return "location" in group.attrs and (modes.shape, modes.chunks) == (shape, chunks) and ("mean" in group) == centred
+    except (OSError, ValueError, KeyError):  # torn, or half made: it is made anew
+        return False
+
+
+def _write_file(file: Path, values: NDArray[np.float64]) -> None:
+    """Write one chunk whole or not at all, as Zarr's default codec has it: little-endian, C order."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    with partial.open("wb", buffering=0) as stream:
+        content = memoryview(np.ascontiguousarray(values, "<f8")).cast("B")
+        while content:
+            content = content[stream.write(content) :]
+    os.replace(partial, file)
+
+
+def _crc(file: Path) -> str:
+    """CRC-32C of a file; "0" for one that is not there. Mapped, in pieces: its pages were written a moment ago."""
+    from google_crc32c import extend
+
+    total = 0
+    try:
+        content = np.memmap(file, np.uint8, "r")
+    except FileNotFoundError:
+        return "0"
+    for start in range(0, len(content), _CRC_BYTES):
+        total = extend(total, content[start : start + _CRC_BYTES].tobytes())
+    return f"{total:08x}"
