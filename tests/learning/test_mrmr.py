@@ -1,4 +1,4 @@
-"""mRMR chooses what brute force over its definitions chooses, and the correlogram stands for redundancies where space says them."""
+"""mRMR chooses what brute force over its definitions chooses, and the correlogram stands for redundancies where it may."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_correlogram_of_an_exponential_process_is_found() -> None:
 
 
 def test_the_shortcut_reads_features_once_and_spreads_the_places() -> None:
-    """With the correlogram the choice is that of the exact correlations' neighbourhood, and no feature is read after the first."""
+    """With the correlogram the choice is near that of the exact correlations, and no feature is read after the first."""
     X, points = line()
     labels = (X[:, 40] > 0).astype(np.int64) + (X[:, 10] > 0)
     exact = mrmr(X, labels, 4).features

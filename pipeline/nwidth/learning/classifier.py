@@ -104,21 +104,20 @@ def fit_classifier(
     notes = [f"cluster {k} has no training sample, and is never chosen" for k in range(count) if k not in classes]
     calibration = None
     if len(classes) > 1:
-        why = _why_not_calibrated(labels, groups, classes, validation)
+        why = _why_not_calibrated(groups, validation)
         if why:
             notes.append(f"probabilities are not calibrated: {why}")
         elif validation is not None and validation.decisions is not None:
-            members = labels[validation.rows, None] == (classes if len(classes) > 2 else classes[1:])
-            calibration = fit_calibration(validation.decisions, members)
+            calibration = fit_calibration(validation.decisions, np.searchsorted(classes, labels[validation.rows]))
     return Classifier(scaling, estimator, calibration, classes, count), tuple(notes)
 
 
-def _why_not_calibrated(labels: Indices, groups: Indices, classes: Indices, validation: Validation | None) -> str | None:
-    fewest = min(len(np.unique(groups[labels == label])) for label in classes)
-    if fewest < FEWEST:
-        return f"a class has {fewest} simulations, and {FEWEST} are needed"
+def _why_not_calibrated(groups: Indices, validation: Validation | None) -> str | None:
+    count = len(np.unique(groups))
+    if count < FEWEST:
+        return f"there are {count} simulations, and {FEWEST} are needed"
     if validation is None or validation.decisions is None:
-        return "a fold of the validation was without one of the classes"
+        return "there was no validation in which every fold had all classes"
     return None
 
 

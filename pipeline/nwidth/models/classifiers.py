@@ -103,19 +103,12 @@ class Stacking:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Platt's logistic calibration, class by class: ``p_k = 1 / (1 + exp(a_k f_k + b_k))``, then divided by the sum."""
+    """Temperature scaling: ``softmax(beta f)``, or the logistic function of ``beta f`` for two classes."""
 
-    slopes: Floats
-    """a (c,), or (1,) for two classes."""
-    offsets: Floats
-    """b."""
+    beta: float
 
     def probabilities(self, decision: Floats) -> Floats:
-        single = expit(-(self.slopes * decision + self.offsets))
-        if single.shape[1] == 1:
-            return np.hstack([1.0 - single, single])
-        total = single.sum(axis=1, keepdims=True)
-        return np.asarray(np.where(total > 0.0, single / np.where(total > 0.0, total, 1.0), 1.0 / single.shape[1]))
+        return _probabilities(self.beta * decision)
 
 
 @dataclass(frozen=True)
@@ -143,11 +136,8 @@ class Classifier:
         return everything
 
     def labels(self, X: Floats) -> Indices:
-        """The cluster (n,) that the estimator decides for; the lowest of several.
-
-        Calibration gives the decision a probability, and does not change it: the accuracy was measured of decisions.
-        """
-        return np.asarray(self.classes[np.argmax(self.estimator.probabilities(self.scaling(X)), axis=1)])
+        """The most probable cluster (n,), which calibration does not change; the lowest of several."""
+        return np.asarray(np.argmax(self.probabilities(X), axis=1))
 
 
 def _probabilities(decision: Floats) -> Floats:
