@@ -32,7 +32,12 @@ def mean_error(S: NDArray[np.float64], modes: NDArray[np.float64]) -> float:
 
 @pytest.mark.parametrize(
     ("tree", "modes", "error"),
-    [(distributed(1), 111, 1.35e-8), (distributed(16), 116, 6.6e-9), (incremental(16), 114, 8.8e-9), (distributed(16, 4), 116, 6.6e-9)],
+    [
+        (distributed(1), 111, 1.35e-8),
+        (distributed(16), 116, 6.6e-9),
+        (incremental(16), 114, 8.8e-9),
+        (distributed(16, 4), 116, 6.6e-9),
+    ],
     ids=["POD", "distributed", "incremental", "arity 4"],
 )  # fmt: skip
 def test_the_published_case(tree: tuple[Node, ...], modes: int, error: float) -> None:
@@ -65,7 +70,7 @@ def test_pymor_finds_the_same_number_of_modes() -> None:
 def test_the_bound_holds_for_every_tree(
     seed: int, sizes: list[int], arity: int, chain: bool, rtol: float, omega: float, decades: float
 ) -> None:
-    """Whatever the tree, the groups and the split: the error is below what was discarded, that below rtol; the rank is bounded."""
+    """Whatever the tree, the groups and the split: error below what was discarded, that below rtol; the rank is bounded."""
     random = np.random.default_rng(seed)
     total = sum(sizes)
     scale = np.logspace(0, -decades, total)
