@@ -201,7 +201,7 @@ def test_the_evaluation_by_hand() -> None:
     assert found.error_wrong == pytest.approx(np.mean([0.6, 0.9]))
     own, wrong = np.mean([0.1, 0.2, 0.2, 0.1, 0.3, 0.1]), np.mean([0.5, 0.6, 0.9, 0.8, 0.7, 0.9])
     assert found.break_even == pytest.approx((wrong - 0.4) / (wrong - own))
-    assert found.pays is (found.break_even < 4 / 6)
+    assert found.pays is bool((wrong - 0.4) / (wrong - own) < 4 / 6)
 
 
 def test_augmentation_trains_on_more_and_only_on_its_side() -> None:
@@ -211,6 +211,8 @@ def test_augmentation_trains_on_more_and_only_on_its_side() -> None:
     plain, more = (cross_validate(X, labels, groups, Options(augmentation=a), splits) for a in (0.0, 2.0))
     again = cross_validate(X, labels, groups, Options(augmentation=2.0), splits)
     assert np.array_equal(more.predicted, again.predicted)
+    assert more.decisions is not None
+    assert plain.decisions is not None
     assert not np.array_equal(more.decisions, plain.decisions)
     accuracy = [np.mean(v.predicted == labels[v.rows]) for v in (plain, more)]
     assert accuracy[1] > accuracy[0] - np.sqrt(accuracy[0] * (1 - accuracy[0]) / EXPERIMENTS)

@@ -31,7 +31,7 @@ def brute_force(X: Any, labels: Any, count: int, form: str, measure: str) -> lis
     """The definitions, feature by feature and pair by pair, with NumPy's own correlation."""
 
     def information(square: float) -> float:
-        return -0.5 * np.log(1.0 - min(square, 1.0 - 1e-12))
+        return float(-0.5 * np.log(1.0 - min(square, 1.0 - 1e-12)))
 
     def rel(j: int) -> float:
         x = X[:, j]

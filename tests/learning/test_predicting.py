@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import xarray as xr
 
 import nwidth as nw
+from nwidth.config import AtlasSection
 from nwidth.errors import ConfigError, InputError, LayoutError, StoreError
 from nwidth.models.learned import read_learned, write_learned
 from nwidth.models.records import restore
@@ -44,23 +47,30 @@ def design() -> Any:
     return np.column_stack([np.where(speed < 0.5, 0.9 * speed, 0.1 + 0.9 * speed), (number * 0.618) % 1.0])
 
 
+def reduced(folder: Path, address: str, values: Any, atlas: AtlasSection) -> Path:
+    """The model of a study with an atlas; values (simulations, times, places)."""
+    store = open_or_create_store(folder / "store.zarr", "zarr", {})
+    spec = FieldSpec("node", ("node",), (PLACES,), np.dtype(np.float64), (), "K")
+    for number, (speed, heat) in enumerate(design()):
+        fields, name = {"T": values[number]}, f"run-{number}"
+        one = Run({"T": spec}, TIMES, partial(rows, values[number]))
+        with store.append(one, simulation=name, source_key=name, parameters={"speed": speed, "heat": heat}) as writer:
+            writer.write(0, fields)
+    study = study_of(folder, folder / "store.zarr", address, reduce={"rank": 4})
+    return run(study.model_copy(update={"atlas": atlas})).model
+
+
+def rows(values: Any) -> Iterator[Any]:
+    """Snapshots of one simulation, one by one."""
+    return ({"T": row} for row in values)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Path:
     """A model with an atlas of two clusters, trained by simulation."""
-    folder = tmp_path_factory.mktemp("predicting")
-    store = open_or_create_store(folder / "store.zarr", "zarr", {})
-    for number, (speed, heat) in enumerate(design()):
-        values = np.array([field(speed, heat, time) for time in TIMES])
-        spec = FieldSpec("node", ("node",), (PLACES,), np.dtype(np.float64), (), "K")
-        one = Run({"T": spec}, TIMES, lambda values=values: ({"T": row} for row in values))
-        name = f"run-{number}"
-        with store.append(one, simulation=name, source_key=name, parameters={"speed": speed, "heat": heat}) as writer:
-            writer.write(0, {"T": values})
-    table = {"of": "simulations", "clusters": 2, "rtol": 1e-3, "minimum_size": 2}
-    study = study_of(folder, folder / "store.zarr", scheduler, reduce={"rank": 4})
-    from nwidth.config import AtlasSection
-
-    path = run(study.model_copy(update={"atlas": AtlasSection(**table)})).model
+    values = np.array([[field(speed, heat, time) for time in TIMES] for speed, heat in design()])
+    atlas = AtlasSection(of="simulations", clusters=2, rtol=1e-3, minimum_size=2)
+    path = reduced(tmp_path_factory.mktemp("predicting"), scheduler, values, atlas)
     nw.learn(path)
     return path
 
@@ -72,14 +82,15 @@ def copy(model: Path, tmp_path: Path) -> Path:
 
 
 def test_a_held_out_field_is_predicted_within_what_the_answer_says(model: Path) -> None:
-    """The error at new parameters of both families is within three times the two errors that the answer states together."""
+    """The error at new parameters of both families is within the two errors that the answer states together."""
     opened = nw.open_model(model)
     for speed, heat in ((0.2, 0.35), (0.8, 0.6)):
         answer = opened.predict(speed=speed, heat=heat).compute()
         exact = np.array([field(speed, heat, time) for time in TIMES])
         error = np.linalg.norm(answer["T"].values - exact) / np.linalg.norm(exact)
         stated = float(np.hypot(answer["projection_error"][0, 0], answer["regression_error"][0, 0]))
-        assert error < 3 * stated < 0.1
+        # The corners of the design are left out, too, and weigh most: inside of it an answer is better than stated.
+        assert error < stated < 0.1
         assert answer["T"].dims == ("time", "node")
         assert answer["time"].values.tolist() == TIMES.tolist()
     labels = [int(opened.predict(speed=speed, heat=0.5)["cluster"][0]) for speed in (0.2, 0.8)]
@@ -223,6 +234,32 @@ def test_input_fields_choose_the_cluster(copy: Path, features: str) -> None:
         nw.open_model(copy).predict(inputs=given(0.2, 0.35)[:-1])
     with pytest.raises(InputError, match="'run-3'"):
         nw.learn(copy, inputs=inputs.drop_sel(simulation="run-3"))
+
+
+def test_clusters_of_snapshots_are_chosen_by_time(tmp_path: Path, scheduler: str) -> None:
+    """Where a field changes its family in the course of every simulation, an answer changes its basis with the time."""
+
+    def halves(speed: float, heat: float) -> Any:
+        return np.array([field(0.2 if time < 0.5 else 0.8, 0.1 * heat + 0.1 * speed, time) for time in TIMES])
+
+    values = np.array([halves(*row) for row in design()])
+    path = reduced(tmp_path, scheduler, values, AtlasSection(of="snapshots", clusters=2, rtol=1e-3, minimum_size=2))
+    learned = nw.learn(path)
+    assert learned.labels_by_time
+    assert learned.evaluation.accuracy is not None
+    assert learned.evaluation.accuracy > 0.9
+    assert learned.evaluation.confusion.sum() == SIMULATIONS * len(TIMES)
+    opened = nw.open_model(path)
+    answer = opened.predict(speed=0.3, heat=0.45, time=TIMES[::-1])
+    labels = answer["cluster"].values
+    assert (labels[:3] == labels[0]).all()
+    assert (labels[3:] == labels[4]).all()
+    assert labels[0] != labels[4]
+    exact = halves(0.3, 0.45)[::-1]
+    assert answer["time"].values.tolist() == TIMES[::-1].tolist()
+    assert np.linalg.norm(answer["T"].values - exact) < 0.02 * np.linalg.norm(exact)
+    with pytest.raises(InputError, match="give the time"):
+        opened.choose(speed=0.3, heat=0.45)
 
 
 def test_a_model_without_an_atlas_is_one_cluster(tmp_path: Path) -> None:

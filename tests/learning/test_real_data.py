@@ -11,6 +11,7 @@ import pytest
 import nwidth as nw
 from nwidth.learning.classifier import Options, cross_validate, fit_classifier
 from nwidth.learning.splitting import splits_by_group
+from nwidth.models.inputs import Parameters
 from nwidth_graphs.kernels.angles import sine, sine_between
 from nwidth_graphs.kernels.gain import criterion
 from nwidth_graphs.kernels.kmedoids import k_medoids
@@ -26,7 +27,7 @@ HELD_OUT = [f"point-{number}" for number in range(16, 20)]
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "largest"), [("DISP", 0.03), ("PEEQ", 0.01)])
 def test_a_blade_at_held_out_loads(tmp_path: Path, name: str, largest: float) -> None:
-    """Trained at 16 points, displacement at 4 others errs by 0.6 to 2.4 %, plastic strain by 0.3 to 0.6 %, as was stated."""
+    """Trained at 16 points, displacement at 4 others errs by 0.9 to 2.1 %, plastic strain by 0.4 to 0.7 %, as was stated."""
     root = shared_data("blade-ensemble")
     dataset = ingested(tmp_path, sorted(root.glob("point-*")), parameters=root / "design.csv")
     runs = np.array([str(run) for run in dataset["simulation"].values])
@@ -34,12 +35,13 @@ def test_a_blade_at_held_out_loads(tmp_path: Path, name: str, largest: float) ->
     nw.pod(field[~np.isin(runs, HELD_OUT)], rtol=1e-3).save(tmp_path / "model.zarr")
     learned = nw.learn(tmp_path / "model.zarr")
     model = nw.open_model(tmp_path / "model.zarr")
-    assert learned.features.names == ("hold_end", "omega_squared", "peak_temperature")  # type: ignore[union-attr]
+    assert isinstance(learned.features, Parameters)
+    assert learned.features.names == ("hold_end", "omega_squared", "peak_temperature")
     errors = []
     for run in HELD_OUT:
         rows = runs == run
         exact = field.values[rows].astype(np.float64)
-        answer = model.predict({axis: float(dataset[axis].values[rows][0]) for axis in learned.features.names})  # type: ignore[union-attr]
+        answer = model.predict({axis: float(dataset[axis].values[rows][0]) for axis in learned.features.names})
         errors.append(float(np.linalg.norm(answer[name].values - exact) / np.linalg.norm(exact)))
     stated = learned.clusters[0].regression_errors[0]
     assert stated is not None

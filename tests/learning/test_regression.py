@@ -99,8 +99,9 @@ def test_splines_are_those_of_scipy_and_so_are_their_left_out_residuals() -> Non
 
     X, q, simulations = drawn()
     fitted = fit_regression(X, q, simulations, method="rbf")
-    r = fitted.regression
+    r, residuals = fitted.regression, fitted.residuals
     assert isinstance(r, RadialBasis)
+    assert residuals is not None
     asked = X[:-1] * 0.5 + X[1:] * 0.5
     mean, variance = r.predict(asked)
     np.testing.assert_allclose(mean, RBFInterpolator(r.inputs, q)(r.scaling(asked)), rtol=1e-8, atol=1e-10 * np.abs(q).max())
@@ -108,8 +109,8 @@ def test_splines_are_those_of_scipy_and_so_are_their_left_out_residuals() -> Non
     for simulation in range(9):
         out = simulations == simulation
         missed = q[out] - RBFInterpolator(r.inputs[~out], q[~out])(r.inputs[out])
-        np.testing.assert_allclose(fitted.residuals[out], missed, rtol=1e-6, atol=1e-10 * np.abs(q).max())
-    np.testing.assert_allclose(variance, np.broadcast_to((fitted.residuals**2).mean(axis=0), variance.shape))
+        np.testing.assert_allclose(residuals[out], missed, rtol=1e-6, atol=1e-10 * np.abs(q).max())
+    np.testing.assert_allclose(variance, np.broadcast_to((residuals**2).mean(axis=0), variance.shape))
 
 
 def test_splines_give_the_published_prediction_of_ezyrb() -> None:

@@ -33,6 +33,9 @@ LARGEST_FACTORS = 2 << 30
 """Bytes of the Cholesky factors of a cluster's processes: they are stored, and held while predicting."""
 SMALL = 500
 """Samples, up to which one thread is used."""
+AMPLITUDES, LENGTHS, NOISES = (1e-2, 1e3), (3e-1, 1e2), (1e-8, 1e0)
+"""Where hyperparameters are looked for, in standard deviations. Tens of simulations say nothing of lengths below a third of their
+spread; wider bounds were seen to end in other maxima for another order of the inputs, and covariances near singular."""
 UNEXPLAINED = 0.5
 """Share of the variance that is noise, beyond which it is said."""
 FEWEST_SAMPLES = 5
@@ -132,7 +135,7 @@ def _process(inputs: Floats, y: Floats, seed: int, restarts: int) -> Any:
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
     dimensions = inputs.shape[1]
-    kernel = ConstantKernel(1.0, (1e-3, 1e4)) * RBF(np.full(dimensions, 2.0), (1e-1, 1e3)) + WhiteKernel(1e-4, (1e-10, 1e1))
+    kernel = ConstantKernel(1.0, AMPLITUDES) * RBF(np.full(dimensions, 2.0), LENGTHS) + WhiteKernel(1e-4, NOISES)
     model = GaussianProcessRegressor(kernel, n_restarts_optimizer=restarts, random_state=seed, alpha=0.0)
     with warnings.catch_warnings():
         # Bounds are met where they should be: no noise in what a solver computes, infinite length of an input that does nothing.
