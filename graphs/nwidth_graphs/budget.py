@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nwidth_graphs.kernels.panels import PANEL_ROWS
+from nwidth_graphs.kernels.panels import panel_rows
 from nwidth_graphs.reduction import FLOAT, GRAM, Reduction
 from nwidth_graphs.source import FieldSource
 from nwidth_graphs.trees import FAN_IN, SHARED_TASKS, tree_tasks
@@ -78,9 +78,10 @@ def row_bytes(snapshots: int, itemsize: int, rank_bound: int) -> int:
     return snapshots * itemsize + 2 * FLOAT * rank_bound + 2 * FLOAT
 
 
-def scratch_bytes(reduction: Reduction | None, snapshots: int, rank_bound: int, panel_rows: int = PANEL_ROWS) -> int:
+def scratch_bytes(reduction: Reduction | None, snapshots: int, rank_bound: int, most_rows: int | None = None) -> int:
     """Bytes of a leaf beyond its block, the larger of the two passes; of the lifting pass alone where there is no reduction."""
-    lift = FLOAT * (4 * panel_rows * snapshots + 3 * panel_rows * rank_bound + 4 * rank_bound * snapshots)
+    rows = panel_rows(snapshots) if most_rows is None else min(panel_rows(snapshots), most_rows)
+    lift = FLOAT * (4 * rows * snapshots + 3 * rows * rank_bound + 4 * rank_bound * snapshots)
     return lift if reduction is None else max(reduction.scratch_bytes(snapshots), lift)
 
 
@@ -137,7 +138,7 @@ def peak_bytes(
         source.largest_panel * row_bytes(snapshots, source.itemsize, rank_bound) + inner_bytes(source) for source in sources
     )
     # Fields of fewer rows than a panel in cache are those that no factor of all snapshots is made of.
-    rows = PANEL_ROWS if reduction is not None else min(PANEL_ROWS, max(source.largest_panel for source in sources))
+    rows = None if reduction is not None else max(source.largest_panel for source in sources)
     leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound, rows)
     merges = merge_bytes(snapshots, rank_bound, factors=reduction is not None)
     return PROCESS_BYTES + threads * leaf + merges + sum(interface_bytes(source) for source in sources)

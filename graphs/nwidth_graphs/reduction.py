@@ -14,7 +14,7 @@ import numpy as np
 
 from nwidth_graphs.inner import BlockProduct
 from nwidth_graphs.kernels.gram import gram_floor, merge_grams
-from nwidth_graphs.kernels.panels import PANEL_ROWS, Array
+from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, panel_rows
 from nwidth_graphs.kernels.qr import SKETCH_FACTOR, merge_r, qr_floor
 from nwidth_graphs.kernels.svd import spectrum_of_gram, spectrum_of_r
 
@@ -72,7 +72,7 @@ GRAM = Reduction(
     floor=lambda largest, _: gram_floor(largest),
     flops=lambda rows, m: float(rows) * m * m,
     # Up to three panels (widened, centred, scaled), the running sum and one product.
-    scratch_bytes=lambda m: FLOAT * (3 * PANEL_ROWS * m + 3 * m * m),
+    scratch_bytes=lambda m: FLOAT * (3 * panel_rows(m) * m + 3 * m * m),
 )
 
 TSQR = Reduction(

@@ -17,7 +17,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 from scipy.linalg.blas import dsyrk
 
-from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, prepared_panels
+from nwidth_graphs.kernels.panels import Array, panel_rows, prepared_panels
 
 EPS = 2.0**-52
 """Spacing of float64 at 1 (twice the unit roundoff ``u``)."""
@@ -42,7 +42,7 @@ def gram(block: Array, *, centre: bool = False, row_scale: Array | None = None) 
     in_place = is_numpy_array(block)
     # Panels that are views of the block cost no memory: twice as long, they amortise BLAS's own copies better.
     views = in_place and block.dtype == np.float64 and not centre and row_scale is None
-    panels = prepared_panels(block, centre=centre, row_scale=row_scale, rows=2 * PANEL_ROWS if views else PANEL_ROWS)
+    panels = prepared_panels(block, centre=centre, row_scale=row_scale, rows=panel_rows(columns) * (2 if views else 1))
     if in_place and not views:
         return _accumulated(panels, columns)
     total = xp.zeros((columns, columns), dtype=xp.float64)

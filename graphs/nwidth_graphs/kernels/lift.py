@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
-from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, prepared_panels
+from nwidth_graphs.kernels.panels import Array, panel_rows, prepared_panels
 
 # Where every relative error is above this, ``||x||^2 - A . B`` keeps five digits of its square, and E need not be formed.
 PYTHAGORAS_LIMIT = 1e-5
@@ -65,8 +65,9 @@ def lift(
     transposed = xp.asarray(xp.matrix_transpose(transform), copy=True)
     modes = xp.empty((rank, block.shape[0]), dtype=xp.float64)
     parts = []
-    for index, panel in enumerate(prepared_panels(block, centre=centre)):
-        rows = slice(index * PANEL_ROWS, index * PANEL_ROWS + panel.shape[0])
+    height = panel_rows(columns)
+    for index, panel in enumerate(prepared_panels(block, centre=centre, rows=height)):
+        rows = slice(index * height, index * height + panel.shape[0])
         lifted = xp.matmul(transposed, xp.matrix_transpose(panel))
         modes[:, rows] = lifted
         residual = None if predicted is None else panel - xp.matmul(xp.matrix_transpose(lifted), predicted)

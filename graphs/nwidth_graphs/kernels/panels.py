@@ -20,12 +20,21 @@ Array = Any
 # 2048 rows x 256 float64 columns are 4 MiB: the panel and its product stay in the second- and third-level cache. Panels of
 # 1024 to 4096 rows ran within 10 % of each other, and panels of 8192 rows were 20 % slower.
 PANEL_ROWS = 2048
+# Wider blocks have shorter panels of as many bytes, so that scratch memory does not grow with the snapshots; shorter ones yet
+# would starve the products.
+PANEL_BYTES = 8 * 2**20
+MIN_PANEL_ROWS = 256
+
+
+def panel_rows(columns: int) -> int:
+    """Rows of a panel with that many columns: 2048 up to 512 columns, then fewer."""
+    return max(MIN_PANEL_ROWS, min(PANEL_ROWS, PANEL_BYTES // (8 * max(1, columns))))
 
 
 def prepared_panels(
-    block: Array, *, centre: bool = False, row_scale: Array | None = None, rows: int = PANEL_ROWS
+    block: Array, *, centre: bool = False, row_scale: Array | None = None, rows: int | None = None
 ) -> Iterator[Array]:
-    """Yield ``diag(row_scale) (X - mean over columns)`` in float64, `rows` rows at a time.
+    """Yield ``diag(row_scale) (X - mean over columns)`` in float64, `rows` rows at a time (`panel_rows` by default).
 
     Parameters
     ----------
@@ -38,6 +47,7 @@ def prepared_panels(
         Square roots of the inner-product weights.
     """
     xp = array_namespace(block)
+    rows = panel_rows(block.shape[1]) if rows is None else rows
     for start in range(0, block.shape[0], rows):
         part = slice(start, min(start + rows, block.shape[0]))  # the array API leaves slices beyond the end undefined
         panel = xp.astype(block[part, :], xp.float64, copy=False)
