@@ -19,6 +19,7 @@ import xarray as xr
 import nwidth as nw
 from nwidth.config import AtlasSection
 from nwidth.errors import ConfigError, InputError, LayoutError, StoreError
+from nwidth.models.inputs import Parameters
 from nwidth.models.learned import read_learned, write_learned
 from nwidth.models.records import restore
 from nwidth.readers.protocol import FieldSpec, Run
@@ -92,6 +93,7 @@ def test_a_held_out_field_is_predicted_within_what_the_answer_says(model: Path) 
         # The corners of the design are left out, too, and weigh most: inside of it an answer is better than stated.
         assert error < stated < 0.1
         assert answer["T"].dims == ("time", "node")
+        assert answer["T"].attrs["units"] == answer["T_std"].attrs["units"] == "K"
         assert answer["time"].values.tolist() == TIMES.tolist()
     labels = [int(opened.predict(speed=speed, heat=0.5)["cluster"][0]) for speed in (0.2, 0.8)]
     assert labels[0] != labels[1]
@@ -191,6 +193,7 @@ def test_nothing_is_pickled_and_everything_comes_back(model: Path, copy: Path) -
 def test_training_is_repeatable(model: Path, copy: Path) -> None:
     """The same seed learns the same numbers."""
     again, asked = nw.learn(copy), design()[:, ::-1]
+    assert isinstance(again.features, Parameters)
     assert again.features.names == ("heat", "speed")
     assert np.array_equal(again.classifier.probabilities(asked), nw.open_model(model).learned.classifier.probabilities(asked))
 

@@ -302,7 +302,10 @@ def read_basis(path: str | Path, name: str) -> Basis:
             fill_error=summary.get("fill_error"),
             bound=summary.get("bound", False),
         ),
-        modes_by_field={field: _on_grid(data["modes"], grid).rename(field) for field, data in fields.items()},
+        # With location and units, which the field had: what is made of modes is of the same kind.
+        modes_by_field={
+            field: _on_grid(data["modes"], grid).rename(field).assign_attrs(data.attrs) for field, data in fields.items()
+        },
         mean_by_field={field: _on_grid(data["mean"], grid).rename(field) for field, data in fields.items() if entry["centred"]},
         coefficients=coefficients,
         inner_products=entry["inner_products"],
