@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nwidth import __version__
+from nwidth.cli.comparing import compare
 from nwidth.cli.output import amount, basis_lines, count, emit_json, measured_lines, plan_lines, say
 from nwidth.cli.progress import reporting
 from nwidth.cli.updating import add_commands
@@ -201,3 +202,4 @@ def demo(folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Pa
 
 
 add_commands(app)
+app.command()(compare)

@@ -57,6 +57,13 @@ def prepared_atlas(study: Study, store: SnapshotStore, scratch: Path) -> Prepare
     )
 
 
+def planned_problem(study: Study, store: SnapshotStore, scratch: Path) -> Problem:
+    """The problem of a study's fields, by a route that keeps a factor of all snapshots; as `prepared_atlas` without a plan."""
+    problem = _prepare(study, store, study.workers.memory, scratch)[1]
+    refuse_route(problem, study.reduce)
+    return problem
+
+
 def local_bound(section: AtlasSection, snapshots: int) -> int:
     """The most modes that all local bases can have together: of `rank` each, or as many as they have members. Pure."""
     asked = section.clusters

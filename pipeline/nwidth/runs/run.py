@@ -161,7 +161,7 @@ class _Work:
     def _execute(self, problem: Problem, attempt: Path, progress: Progress | None) -> dict[str, Any]:
         study, store, model = self.study, self.store, attempt / MODEL
         started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
-        with _executor(study) as executor:
+        with execution(study) as executor:
             guarded = Guarded(executor, store, self.planned)
             result = self.ready.reduce(problem, study.reduce, guarded, FolderSink(model), study.workers.device, progress)
             workers = executor.description
@@ -202,7 +202,8 @@ def _measured(result: PodResult) -> dict[str, Any]:
 
 
 @contextmanager
-def _executor(study: Study) -> Iterator[ClusterExecutor]:
+def execution(study: Study) -> Iterator[ClusterExecutor]:
+    """The workers that a study asks for: local ones, which end with the block, or those of a cluster."""
     workers = study.workers
     if workers.address is None:
         with local_cluster(workers.count, workers.threads, workers.memory, workers.device) as executor:
