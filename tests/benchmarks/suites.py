@@ -33,7 +33,14 @@ ON_STORE = (
     "load, pyMOR method of snapshots",
 )
 DISTRIBUTED_OPINF = ("nwidth spectrum", "plain NumPy, processes", "nwidth run gram", "dask Gram", "load, numpy Gram")
-MANY_SNAPSHOTS = ("nwidth run sketch", "nwidth run nystrom", "dask svd_compressed q 2", "dask svd_compressed q 4", "xeofs EOF")
+MANY_SNAPSHOTS = (
+    "nwidth run sketch q 4",
+    "nwidth run sketch",
+    "nwidth run nystrom",
+    "dask svd_compressed q 2",
+    "dask svd_compressed q 4",
+    "xeofs EOF",
+)
 
 
 @dataclass(frozen=True)

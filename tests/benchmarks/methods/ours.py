@@ -115,5 +115,6 @@ METHODS: dict[str, Method] = {
     "nwidth run tsqr": partial(run, route="tsqr"),
     "nwidth spectrum": spectrum,
     "nwidth run sketch": partial(run, route="sketch"),
+    "nwidth run sketch q 4": partial(run, route="sketch", power_iterations=4),
     "nwidth run nystrom": partial(run, route="nystrom"),
 }
