@@ -9,15 +9,19 @@ while they are factored, truncated and lifted.
 The modes never travel: they are written by the worker that made them, and their parent reads them panel by panel. Where the
 rows of a group do not fit one task, a node is a factor pass and a lifting pass over its panels (`factor.py`, `lifting.py`), and
 a group is read twice for it.
+
+A node's result may be kept on a shelf, as other partials are. It is true of its modes as they lie on disk (`NodeResult.modes`)
+and of those of its children as they were then (`NodeResult.below`), so that a result answers for the whole tree below it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,10 +30,11 @@ from nwidth_graphs.kernels.hapod import Node, Spectral, cut_node
 from nwidth_graphs.kernels.lift import LiftSums, merge_lift_sums
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.layout import Group, Panel, whole_panel
-from nwidth_graphs.leaves import MAX_BAD_VALUES, BadValue, Tally, find_bad_values, read_block, tally_of
+from nwidth_graphs.leaves import MAX_BAD_VALUES, BadValue, Tally, find_bad_values, peak_process_bytes, read_block, tally_of
 from nwidth_graphs.missing import with_mask, without_masked_rows
 from nwidth_graphs.reduction import FLOAT, Reduction
 from nwidth_graphs.source import FieldSource, Reading
+from nwidth_graphs.topology import reduced
 from nwidth_graphs.trees import SHARED_TASKS, TaskGraph, Tree, build, tree_tasks
 
 Read = Callable[[Panel], Reading]
@@ -50,6 +55,8 @@ class NodeInput:
     """``|S|^2`` of the snapshots below its children."""
     tolerance: float
     """``e_a / |S_a|``."""
+    below: str = ""
+    """Content of its children, see `NodeResult.content`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,39 @@ class NodeResult:
     spectral: Spectral
     norms: Array
     """(raw columns,) of the snapshots that entered here."""
+    below: str = ""
+    """Content of its children."""
+    modes: str = ""
+    """Checksum of its scaled modes on disk; empty where nobody asked, or where they are gone."""
+
+    @property
+    def content(self) -> str:
+        """What its parent is made of: these modes, and all that they are made of."""
+        return joined([self.below, self.modes])
+
+
+class NodeKeeper(Protocol):
+    """Where results of a field's nodes are kept; travels to the workers."""
+
+    def load(self, node: int) -> NodeResult | None:
+        """What was kept of a node, whatever became of its modes since."""
+        ...
+
+    def save(self, result: NodeResult) -> bool:
+        """Keep it whole or not at all; False where there is no room."""
+        ...
+
+    def proof(self, node: int, rank: int, panel: Panel) -> str:
+        """Checksum of one panel of a node's modes on disk; empty where they are not there."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModesProof:
+    """Checksum of a node's modes, `joined` up the tree of its panels, and what it cost."""
+
+    checksum: str
+    tally: Tally
 
 
 @dataclass(frozen=True)
@@ -90,10 +130,17 @@ class GroupsPartial:
     tally: Tally
 
 
-def nodes_graph(field: str, inputs: Sequence[NodeInput], reduction: Reduction, write: Write, token: str) -> TaskGraph:
-    """One task per node of one level; the root, named by `nodes_root`, is a `NodesPartial`."""
-    shared = {"reduction": reduction, "write": write}
-    return build([Tree("node", field, node_leaf, tuple(inputs), merge_nodes, close, shared)], token)
+def nodes_graph(
+    field: str, inputs: Sequence[NodeInput], reduction: Reduction, write: Write, token: str, keep: NodeKeeper | None = None
+) -> TaskGraph:
+    """One task per node of one level; the root, named by `nodes_root`, is a `NodesPartial`.
+
+    With `keep`, results outlive a kill. It is not the way of `keeping.kept`, by the number of a block in its pass: the pass of a
+    run that resumes has only the nodes that are missing.
+    """
+    shared = {"reduction": reduction, "write": write, "keep": keep}
+    own = tuple(replace(given, source=replace(given.source, shelf=None)) for given in inputs)
+    return build([Tree("node", field, node_leaf, own, merge_nodes, close, shared)], token)
 
 
 def nodes_root(field: str) -> str:
@@ -111,8 +158,28 @@ def groups_root(field: str) -> str:
     return f"measure-{field}"
 
 
-def node_leaf(given: NodeInput, *, reduction: Reduction, write: Write) -> NodesPartial:
-    """One node: POD of its columns to its tolerance."""
+def proofs_graph(proofs: Mapping[str, Callable[[Panel], str]], panels: Mapping[str, Sequence[Panel]], token: str) -> TaskGraph:
+    """Checksums of several nodes' modes, one task per panel; roots, named by `proofs_root`, are `ModesProof` values.
+
+    Parameters
+    ----------
+    proofs : label of a node -> checksum of one panel of its modes
+    panels : label of a node -> its panels
+    """
+    trees = [Tree("proof", label, proof_leaf, panels[label], merge_proofs, close, {"prove": proofs[label]}) for label in proofs]
+    return build(trees, token)
+
+
+def proofs_root(label: str) -> str:
+    """Name of a node's root in `proofs_graph`."""
+    return f"proof-{label}"
+
+
+def node_leaf(given: NodeInput, *, reduction: Reduction, write: Write, keep: NodeKeeper | None = None) -> NodesPartial:
+    """One node: POD of its columns to its tolerance, or what another worker kept of it before it was lost."""
+    kept = None if keep is None else _kept_node(given, keep)
+    if kept is not None:
+        return NodesPartial((kept,), Tally(blocks=1, blocks_reused=1, peak_process_bytes=peak_process_bytes()))
     started = time.perf_counter()
     reading = _read_whole(given.source)
     read_done = time.perf_counter()
@@ -131,7 +198,31 @@ def node_leaf(given: NodeInput, *, reduction: Reduction, write: Write) -> NodesP
     for panel, block, masked in _slabs(given.source, reading):
         # Whatever the inner product is, X V does not depend on it.
         write(given.node, len(transform), panel, with_mask(masked, transform @ block.T.astype(np.float64), None)[0])
-    return NodesPartial((NodeResult(given.node, cut, raw),), tally_of(reading, started, read_done))
+    result = NodeResult(given.node, cut, raw, given.below)
+    if keep is None:
+        return NodesPartial((result,), tally_of(reading, started, read_done))
+    result = replace(result, modes=_checksum(given, len(transform), keep))
+    saved = bool(result.modes) and keep.save(result)
+    return NodesPartial((result,), replace(tally_of(reading, started, read_done), blocks_unkept=int(not saved)))
+
+
+def proof_leaf(panel: Panel, *, prove: Callable[[Panel], str]) -> ModesProof:
+    """The checksum of one panel of a node's modes; of a store nothing is read, and no block counts."""
+    started = time.perf_counter()
+    checksum = prove(panel)
+    seconds = time.perf_counter() - started
+    return ModesProof(checksum, Tally(compute_seconds=seconds, peak_process_bytes=peak_process_bytes()))
+
+
+def merge_proofs(parts: Sequence[ModesProof]) -> ModesProof:
+    """Checksums of neighbours as one; empty where one of them is."""
+    checksums = [part.checksum for part in parts]
+    return ModesProof(joined(checksums) if all(checksums) else "", Tally.merge([part.tally for part in parts]))
+
+
+def joined(contents: Sequence[str]) -> str:
+    """Content of several contents, in their order, 32 hexadecimal digits; empty for none."""
+    return hashlib.blake2b(" ".join(contents).encode(), digest_size=16).hexdigest() if contents else ""
 
 
 def group_leaf(given: GroupInput, *, modes: Read) -> GroupsPartial:
@@ -182,6 +273,20 @@ def merge_groups(parts: Sequence[GroupsPartial]) -> GroupsPartial:
 def close(partial: Any, **_: Any) -> Any:
     """Nothing is left to do at the root."""
     return partial
+
+
+def _kept_node(given: NodeInput, keep: NodeKeeper) -> NodeResult | None:
+    found = keep.load(given.node)
+    if found is None or found.below != given.below or not found.modes:
+        return None
+    return found if _checksum(given, len(found.spectral.singular_values), keep) == found.modes else None
+
+
+def _checksum(given: NodeInput, rank: int, keep: NodeKeeper) -> str:
+    """As the root of `proofs_graph` gives it."""
+    proofs = [ModesProof(keep.proof(given.node, rank, panel), Tally()) for panel in given.source.panels]
+    checksum: str = reduced(proofs, merge_proofs).checksum
+    return checksum
 
 
 def _whole(source: FieldSource) -> Panel:

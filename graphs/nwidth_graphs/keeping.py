@@ -198,10 +198,15 @@ def pass_key(tree: Tree, token: str) -> str | None:
 
     None where one of the values has no content that can be told (a closure, say): such a pass is not kept.
     """
+    blocks = () if tree.blocks and isinstance(tree.blocks[0], Panel) else tree.blocks
+    return content_key((token, tree.method, tree.leaf, tree.merge, tree.shared, len(tree.blocks), blocks))
+
+
+def content_key(parts: Sequence[Any]) -> str | None:
+    """Content of some values, 16 hexadecimal digits; None where one of them has none that can be told."""
     digest = hashlib.blake2b(digest_size=8)
     try:
-        blocks = () if tree.blocks and isinstance(tree.blocks[0], Panel) else tree.blocks
-        for part in (token, tree.method, tree.leaf, tree.merge, tree.shared, len(tree.blocks), blocks):
+        for part in parts:
             _update(digest, part)
     except TypeError:
         return None

@@ -53,7 +53,7 @@ class ModesWriter:
 
     def proof(self, panel: Panel) -> str:
         """CRC-32C of what lies on disk of a panel's modes and mean: who saw it once knows later whether they are still there."""
-        return "-".join(_crc(file) for file in (*self._modes_files(panel), self._mean_file(panel)))
+        return "-".join(crc_of_file(file) for file in (*self._modes_files(panel), self._mean_file(panel)))
 
     def _is_whole(self, panel: Panel) -> bool:
         """Whether the panel is one box of the chunk grid, and no part of one."""
@@ -126,14 +126,14 @@ def _write_file(file: Path, values: NDArray[np.float64]) -> None:
     os.replace(partial, file)
 
 
-def _crc(file: Path) -> str:
-    """CRC-32C of a file; "0" for one that is not there. Mapped, in pieces: its pages were written a moment ago."""
+def crc_of_file(file: Path) -> str:
+    """CRC-32C of a file; "0" for one that is not there, or empty. Mapped, in pieces: its pages were written a moment ago."""
     from google_crc32c import extend
 
     total = 0
     try:
         content = np.memmap(file, np.uint8, "r")
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # an empty file, which a power cut may leave, cannot be mapped
         return "0"
     for start in range(0, len(content), _CRC_BYTES):
         total = extend(total, content[start : start + _CRC_BYTES].tobytes())

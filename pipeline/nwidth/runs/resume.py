@@ -6,6 +6,7 @@ executor ──Guarded──> executor that asks after every pass whether the st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def kept_words(study: Study, problem: Problem) -> str:
     if not keeps(study, sources):
         return "nothing: a pass reads less than 1 GiB"
     if problem.route == "hapod":
-        return "nothing: a node's modes live only until its parent has them"
+        return "the result of every node, and its modes until its parent has them"
     if study.study.keep == "always" or problem.route not in ("gram", "tsqr"):
         return "the result of every block"
     sizes = {
@@ -70,11 +71,35 @@ def kept_passes(shelf: FolderShelf | None, problem: Problem) -> dict[str, tuple[
     """Pass and field, as in ``"gram of T"`` -> blocks whose partials lie on the shelf, and blocks in all."""
     found: dict[str, tuple[int, int]] = {}
     for folder, blocks in (shelf.kept_blocks() if shelf is not None else {}).items():
-        name = folder.rpartition("-")[0]
-        field = next((field for field in problem.sources if name.endswith(f"-{field}")), "")
-        label = f"{name.removesuffix(f'-{field}')} of {field}" if field else name
-        found[label] = (blocks, len(problem.sources[field].panels) if field else blocks)
+        label, total = _told(folder.rpartition("-")[0], problem)
+        before, _ = found.get(label, (0, 0))
+        # A tree has nodes above those of its groups, and begins them when all of these are there.
+        found[label] = (min(before + blocks, total or blocks), total or blocks)
     return found
+
+
+def _told(folder: str, problem: Problem) -> tuple[str, int]:
+    """What people are told of a pass whose partials lie in such a folder, and its blocks in all; 0 where that is not known."""
+    method, field, part = _parsed(folder, problem)
+    if not field:
+        return folder, 0
+    panels = len(problem.sources[field].panels)
+    if problem.route != "hapod" or problem.grouping is None:
+        return f"{method} of {field}", panels
+    groups = len(problem.grouping.groups)
+    if part:  # passes over the panels of one node, or of one group
+        return f"{'measure' if part == 'g' else f'{method} (nodes)'} of {field}", groups * panels
+    return f"{method} of {field}", groups if method in ("node", "measure") else panels
+
+
+def _parsed(folder: str, problem: Problem) -> tuple[str, str, str]:
+    """Method and field of a pass, and n or g where it is over one node or one group of the route hapod; no field if none fits."""
+    part = re.fullmatch(r"(.+)-([ng])\d+", folder)
+    for name, kind in ((folder, ""), (part[1], part[2]) if part else (folder, "")):  # a field may be called "T-n1" itself
+        for field in problem.sources:
+            if name.endswith(f"-{field}"):
+                return name.removesuffix(f"-{field}"), field, kind
+    return folder, "", ""
 
 
 @dataclass(frozen=True)

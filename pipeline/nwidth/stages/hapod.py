@@ -10,12 +10,16 @@ read; otherwise it is a factor pass and a lifting pass over panels, two reads. U
 Predicted coefficients come down the tree as the modes came up, so that the residual can be formed in the measuring pass:
 
     X_a ~ Phi C_a,    C_child = C_a[:, columns of the child] V_child^T,    C_root from the last lifting pass
+
+A run that resumes computes only the nodes that are missing (`kept_nodes.py`): scratch lies in the attempt, and a node's modes are
+dropped when their parent's result is kept, and not before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +28,7 @@ from nwidth.config import ReduceSection
 from nwidth.errors import FieldError, PlanError
 from nwidth.models.basis import Spectrum
 from nwidth.stacking import Columns, stacked
+from nwidth.stages.kept_nodes import KeptNodes, NodeRecords, Results, content_of, records_of
 from nwidth.stages.lifting import Lifting, frobenius, ratios
 from nwidth.stages.problem import BasisParts, Floats, Grouping, Passes, PodResult, Problem, basis_groups
 from nwidth.stages.refusals import describe_bad, describe_zero
@@ -35,6 +40,7 @@ from nwidth_graphs.hapod import (
     GroupInput,
     GroupsPartial,
     NodeInput,
+    NodeResult,
     NodesPartial,
     beside,
     first_columns,
@@ -94,6 +100,8 @@ class _Reduction:
     scratch: Scratch
     reason: str
     results: dict[int, Spectral] = field(default_factory=dict)
+    kept: dict[int, Results] = field(default_factory=dict)
+    """Node -> what is kept of it, with the content of its modes."""
     norms: dict[str, dict[int, Floats]] = field(default_factory=dict)
     """Field -> group -> norms of its snapshots."""
     scaling: dict[str, float] = field(default_factory=dict)
@@ -120,17 +128,45 @@ class _Reduction:
         """Whether a node of the first level is one task: its rows fit, and no other field has a say in what it discards."""
         return self.grouping.whole and len(self.problem.sources) == 1
 
+    @cached_property
+    def records(self) -> dict[str, NodeRecords]:
+        """Field -> where its nodes are kept; empty where none is."""
+        return records_of(self.problem, self.basis, self.scratch)
+
+    @property
+    def keeping(self) -> KeptNodes:
+        panels = {name: source.panels for name, source in self.problem.sources.items()}
+        return KeptNodes(self.records, panels, self.passes, self.problem.token)
+
     def run(self) -> BasisParts:
         nodes = self.nodes
+        if self.whole:
+            self.scaling = dict.fromkeys(self.problem.sources, 1.0)
         # Where groups are read whole, so is the last one of a chain: the root, too, is one task, and is orthonormalised after.
         below = nodes if self.whole and nodes[-1].groups else nodes[:-1]
+        done = self._resume(below)
         for level in range(1, levels(nodes) + 1):
-            part = [node for node in below if node.level == level]
+            part = [node for node in below if node.level == level and node.index not in done]
             if part:
                 self._level(part)
         parts, cut = self._root(nodes[-1] if len(below) < len(nodes) else None)
         coefficients = self._coefficients(nodes, parts.coefficients, own_root=len(below) < len(nodes))
         return self._measure(parts, cut, coefficients)
+
+    def _resume(self, nodes: Sequence[Node]) -> set[int]:
+        """Take what an interrupted run has done; the indices of these nodes."""
+        done = self.keeping.done(nodes) if self.records else {}
+        for index, results in done.items():
+            self._take(index, results)
+            self._drop_children(self.nodes[index])
+        return set(done)
+
+    def _take(self, index: int, results: Results) -> None:
+        """Enter the result of a node, one for each field."""
+        self.kept[index] = results
+        for name, result in results.items():
+            self.results[index] = result.spectral
+            self._note_norms(name, self.nodes[index], result.norms)
 
     # --- columns of a node ------------------------------------------------------------------------------------------------------
 
@@ -139,12 +175,15 @@ class _Reduction:
 
     def _children(self, name: str, children: Sequence[int]) -> list[Columns]:
         return [
-            Columns(self.scratch.reader(self._label(name, child)), len(self.results[child].singular_values)) for child in children
+            Columns(
+                self.scratch.reader(self._label(name, child), self.kept[child][name].content),
+                len(self.results[child].singular_values),
+            )
+            for child in children
         ]
 
     def _part(self, name: str, group: int) -> FieldSource:
-        # Partials of a node depend on its children's modes, which are gone with the attempt: nothing is kept on the shelf.
-        return replace(part_of(self.problem.sources[name], self.grouping.groups[group]), shelf=None)
+        return part_of(self.problem.sources[name], self.grouping.groups[group])
 
     def _source(self, name: str, node: Node) -> FieldSource:
         """The columns of one node as a source: scaled modes of its children, then its groups."""
@@ -158,7 +197,6 @@ class _Reduction:
             snapshots=self._fitting(sum(part.count for part in columns)),
             itemsize=8,
             read=stacked(columns),
-            shelf=None,
         )
 
     def _fitting(self, columns: int) -> int:
@@ -186,19 +224,28 @@ class _Reduction:
     def _energy_below(self, node: Node) -> float:
         return sum(self.results[child].energy for child in node.children)
 
+    def _below(self, node: Node) -> str:
+        """Content of a node's children."""
+        return content_of([self.kept[child] for child in node.children])
+
     def _level(self, nodes: Sequence[Node]) -> None:
         if self.whole:
             self._level_in_tasks(nodes)
         else:
             self._level_in_panels(nodes)
         for node in nodes:
-            for child in node.children:
-                for name in self.problem.sources:
-                    self.scratch.drop(self._label(name, child))
+            self._drop_children(node)
+
+    def _drop_children(self, node: Node) -> None:
+        """Free the modes that a node has taken up."""
+        for child in node.children:
+            for name in self.problem.sources:
+                self.scratch.drop(self._label(name, child))
 
     def _level_in_tasks(self, nodes: Sequence[Node]) -> None:
         (name,) = self.problem.sources
-        self.scaling = {name: 1.0}
+        for node in nodes:  # of an interrupted run, perhaps half written
+            self.scratch.drop(self._label(name, node.index))
         inputs = [
             NodeInput(
                 node.index,
@@ -206,20 +253,19 @@ class _Reduction:
                 sum(self.grouping.groups[group].size for group in node.groups),
                 self._energy_below(node),
                 self._tolerance(node),
+                self._below(node),
             )
             for node in nodes
         ]
         write = _Write(self.scratch, f"{self.basis}-{name}", self.problem.shapes[name])
         reduction = self._reduction(min(given.tolerance for given in inputs))
-        graph = nodes_graph(name, inputs, reduction, write, f"{self.problem.token}-l{nodes[0].level}")
+        token = f"{self.problem.token}-l{nodes[0].level}"
+        graph = nodes_graph(name, inputs, reduction, write, token, self.records.get(name))
         found: NodesPartial = self.passes.run("nodes", graph)[nodes_root(name)]
         if found.bad:
             self._refuse(name, *found.bad[0])
         for result in found.nodes:
-            self.results[result.node] = result.spectral
-            node = self.nodes[result.node]
-            for group in node.groups:
-                self.norms.setdefault(name, {})[group] = result.norms
+            self._take(result.node, {name: result})
 
     def _level_in_panels(self, nodes: Sequence[Node]) -> None:
         reduction = self._reduction(min(self._tolerance(node) for node in nodes))
@@ -233,16 +279,22 @@ class _Reduction:
                 self._refuse(name, index, partial.bad[0])
             self._note_norms(name, self.nodes[index], reduction.column_norms(partial.factor))
         self._set_scaling()
-        lifts = []
+        lifts: list[Lift] = []
+        computed: dict[int, Results] = {}
         for node in nodes:
             cut = self._cut(node, {name: factors[name, node.index].factor for name in self.problem.sources}, reduction)
-            self.results[node.index] = cut
-            for name in self.problem.sources:
-                write = _WriteOne(
-                    self.scratch, self._label(name, node.index), self.problem.shapes[name], len(cut.singular_values)
-                )
-                lifts.append(Lift(sources[name, node.index], cut.right, None, write))
+            computed[node.index] = {
+                name: NodeResult(node.index, cut, self._norms_of(name, node), self._below(node)) for name in self.problem.sources
+            }
+            lifts += [self._lift(sources[name, node.index], name, node, cut) for name in self.problem.sources]
         self.passes.run("nodes", lift_graph(lifts, label, self.device))
+        for index, results in (self.keeping.kept(computed) if self.records else computed).items():
+            self._take(index, results)
+
+    def _lift(self, source: FieldSource, name: str, node: Node, cut: Spectral) -> Lift:
+        write = _WriteOne(self.scratch, self._label(name, node.index), self.problem.shapes[name], len(cut.singular_values))
+        self.scratch.make_room(write.label, write.shape, write.rank)
+        return Lift(source, cut.right, None, write)
 
     def _cut(self, node: Node, factors: Mapping[str, Floats], reduction: Reduction) -> Spectral:
         joint = reduction.merge([reduction.scale(factor, self.scaling[name]) for name, factor in factors.items()])
@@ -260,6 +312,10 @@ class _Reduction:
             size = self.grouping.groups[group].size
             self.norms.setdefault(name, {})[group] = norms[start : start + size]
             start += size
+
+    def _norms_of(self, name: str, node: Node) -> Floats:
+        """Norms of the snapshots that enter at a node."""
+        return np.concatenate([np.zeros(0), *(self.norms[name][group] for group in node.groups)])
 
     def _set_scaling(self) -> None:
         """Scaling of the fields, fixed before the first node is truncated: every group's norms are known by then."""
@@ -318,7 +374,8 @@ class _Reduction:
             rank=self.request.rank,
             beyond_floor=self.request.beyond_floor or not truncates,
         )
-        below = sum(result.discarded for index, result in self.results.items() if index != node.index)
+        # In the order of the nodes, whoever was computed first: a run that resumes gives the same bits.
+        below = sum(self.results[index].discarded for index in sorted(self.results) if index != node.index)
         discarded = below + cut.expected_error**2 * float(columns)
         return replace(cut, expected_error=float(np.sqrt(discarded / energy)))
 
@@ -400,7 +457,7 @@ class _Reduction:
                     itemsize=8,
                     read=stacked([Columns(_reader(part), part.snapshots), Columns(modes, len(values))]),
                 )
-                lifts[name, group] = Lift(source, transform, coefficients, _write_nothing)
+                lifts[name, group] = Lift(source, transform, coefficients, _WriteNothing())
         graph = lift_graph(list(lifts.values()), f"{self.problem.token}-measure", self.device)
         results: dict[str, LiftPartial] = self.passes.run("measure", graph)
         return {
@@ -450,9 +507,21 @@ class _WriteOne:
     def __call__(self, panel: Panel, modes: Floats, mean: Floats | None) -> None:
         self.scratch.write(self.label, self.shape, self.rank, panel, modes)
 
+    def proof(self, panel: Panel) -> str:
+        """See `Scratch.proof`."""
+        return self.scratch.proof(self.label, self.shape, self.rank, panel)
 
-def _write_nothing(panel: Panel, modes: Floats, mean: Floats | None) -> None:
-    """The modes are there already."""
+
+@dataclass(frozen=True)
+class _WriteNothing:
+    """``write(panel, modes, mean)`` of modes that are there already."""
+
+    def __call__(self, panel: Panel, modes: Floats, mean: Floats | None) -> None:
+        """Nothing is left to do."""
+
+    def proof(self, panel: Panel) -> str:
+        """Nothing to prove."""
+        return ""
 
 
 def _reader(source: FieldSource) -> Callable[[Panel], Any]:
