@@ -225,7 +225,7 @@ def _medoid_snapshots(atlas: Atlas, cluster: int) -> Indices:
 def _like(basis: Basis, fields: Any, snapshot_dim: str) -> dict[str, xr.DataArray]:
     """Fields as (snapshot, *space) arrays with the names of the basis."""
     modes = next(iter(basis.modes_by_field.values()))
-    if np.ndim(fields) == modes.ndim - 1 and not hasattr(fields, "data_vars"):
+    if not hasattr(fields, "data_vars") and np.ndim(fields) == modes.ndim - 1:
         fields = fields.expand_dims(snapshot_dim) if hasattr(fields, "expand_dims") else np.asarray(fields)[None]
     named = _as_fields(fields, snapshot_dim)
     if len(named) == 1 and len(basis.fields) == 1:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nwidth.config import AtlasSection
 from nwidth.errors import ConfigError
 from nwidth.models.atlas import GainMap, WidthCurves
-from nwidth.stages.atlas.choice import Choice, decide
+from nwidth.stages.atlas.choice import Choice, decide, follows
 from nwidth.stages.atlas.coordinates import Coordinates
 from nwidth.stages.atlas.curves import width_curves
 from nwidth.stages.atlas.cuts import LocalCut, local_cut
@@ -85,7 +85,7 @@ def chart(coordinates: Coordinates, wanted: Wanted) -> Chart:
     space = space_of(coordinates, items, wanted)
     bench, trials = tried(coordinates, items, active, wanted, [space])
     choice = decide(trials, bench.ranks, request.rank, request, len(active))
-    count = None if request.method == "tree" and request.clusters == "auto" and choice.pays else choice.count
+    count = None if follows(request) else choice.count
     parts = partition_items(space, active, count, request, least_size(request, len(active), choice.count))
     everyone = np.arange(items.count)
     to_items = np.asarray(space.between(parts.representatives, everyone), np.float64)
@@ -121,7 +121,7 @@ def tried(
         request,
         ladder(request.max_rank, request.rank, coordinates.unit.shape[0]),
     )
-    if request.method == "tree" and request.clusters == "auto":
+    if follows(request):
         counts: tuple[int, ...] = (len(partition_items(spaces[0], some, None, request).representatives),)
         counts = tuple(count for count in counts if count > 1)
     else:
@@ -184,7 +184,7 @@ def _silhouettes(space: ItemSpace, parts: Parts, count: int) -> Floats:
 def _notes(request: AtlasSection, items: Items, active: Indices, parts: Parts, choice: Choice) -> list[str]:
     notes = []
     least = least_size(request, len(active), choice.count)
-    if least < request.minimum_size and choice.count > 1:
+    if least < request.minimum_size and choice.count > 1 and request.method != "tree":
         notes.append(
             f"minimum_size = {request.minimum_size} is too much for {len(active)} {items.of} in {choice.count} "
             f"{'cluster' if choice.count == 1 else 'clusters'}: {least} are enough"

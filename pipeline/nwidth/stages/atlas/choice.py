@@ -36,9 +36,10 @@ def decide(trials: Sequence[Trial], ranks: Sequence[int], rank: int | None, requ
     rank : modes that local bases are to have, where that is known; otherwise the best of `ranks` is looked for
     items : how many there are
     """
-    asked = request.clusters
-    if asked == 1:
-        return Choice(1, pays=False, reason="one cluster was asked for")
+    asked = trials[0].candidate.count if follows(request) and trials else request.clusters
+    if asked == 1 or (follows(request) and not trials):
+        one = f"one anchor keeps all within the sine {request.tolerance:g}" if follows(request) else "one cluster was asked for"
+        return Choice(1, pays=False, reason=one)
     if not trials:
         few = f"one cluster: {items} {request.of} are too few to be parted"
         return Choice(asked, pays=False, reason=f"{asked} clusters were asked for") if isinstance(asked, int) else _one(few)
@@ -48,7 +49,7 @@ def decide(trials: Sequence[Trial], ranks: Sequence[int], rank: int | None, requ
     smallest = 1 if isinstance(asked, int) else least_size(request, items)
     best = choose(candidates, tried, smallest=smallest)
     if isinstance(asked, int):
-        return _as_asked(asked, candidates, tried, best)
+        return _as_asked(asked, candidates, tried, best, request)
     if best is None:
         return _one(f"one cluster: a dictionary does not pay, because {_why_not(candidates, tried, smallest)}")
     found, words = candidates[best[0]], _numbers(candidates[best[0]], best[1], tried)
@@ -61,13 +62,21 @@ def _one(reason: str) -> Choice:
     return Choice(1, pays=False, reason=reason)
 
 
-def _as_asked(asked: int, candidates: Sequence[Candidate], ranks: Sequence[int], best: tuple[int, int] | None) -> Choice:
+def follows(request: AtlasSection) -> bool:
+    """Whether the number of clusters follows from the tree's tolerance."""
+    return request.method == "tree" and request.clusters == "auto"
+
+
+def _as_asked(
+    asked: int, candidates: Sequence[Candidate], ranks: Sequence[int], best: tuple[int, int] | None, request: AtlasSection
+) -> Choice:
+    why = f"keep everybody within the sine {request.tolerance:g} of an anchor" if follows(request) else "were asked for"
     if best is None:
-        return Choice(asked, False, f"{asked} clusters were asked for; they do not pay, because {_why_not(candidates, ranks, 1)}")
+        return Choice(asked, False, f"{asked} clusters {why}; they do not pay, because {_why_not(candidates, ranks, 1)}")
     found = candidates[best[0]]
     pays = bool(found.criterion.expected_gain(found.accuracy)[best[1]] >= PAYS)
     verdict = "" if pays else ", which does not pay"
-    return Choice(asked, pays, f"{asked} clusters were asked for: {_numbers(found, best[1], ranks)}{verdict}")
+    return Choice(asked, pays, f"{asked} clusters {why}: {_numbers(found, best[1], ranks)}{verdict}")
 
 
 def _numbers(candidate: Candidate, column: int, ranks: Sequence[int]) -> str:

@@ -73,7 +73,12 @@ def partition_items(space: ItemSpace, items: Indices, count: int | None, request
 
 
 def least_size(request: AtlasSection, items: int, count: int = LEAST_SHARE // 2) -> int:
-    """The smallest cluster that is allowed: what is asked for, at most a sixth of the items and half the mean of `count` parts."""
+    """The smallest cluster that is allowed: what is asked for, at most a sixth of the items and half the mean of `count` parts.
+
+    A tree has no such rule: absorbing a leaf would break the radius that it guarantees.
+    """
+    if request.method == "tree":
+        return 1
     return max(1, min(request.minimum_size, items // LEAST_SHARE, items // (2 * count)))
 
 

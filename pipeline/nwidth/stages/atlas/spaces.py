@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 SUBSPACES = (*FAMILY, "bi-projection")
+# Where dimensions differ, right angles for what is missing make sums metrics; in products and maxima one right angle drowns all
+# others, and every pair of different dimensions would be as far apart as can be: there, shared angles alone are compared.
+SUMS = ("geodesic", "chordal", "procrustes")
 BETWEEN = {"sine": sine_between, "euclidean": euclidean_between}
 # Single precision halves a matrix that would weigh on memory; its entries are right to 1e-6, far below what moves a medoid.
 SINGLE_FROM = 4000
@@ -33,6 +36,7 @@ SINGLE_FROM = 4000
 MOST_DENSE = 12_000
 # A simulation's subspace holds what a thousandth of its norm does not: the tail would add angles that are noise.
 SUBSPACE_RTOL = 1e-3
+FAR = 1e3
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,6 @@ def _of_subspaces(name: str, coordinates: Coordinates, items: Items) -> ItemSpac
     bases = [local_basis(values, rtol=SUBSPACE_RTOL, normalise=False).modes for values in snapshots]
     if name == "bi-projection":
         return ItemSpace(name, items.count, matrix=bi_projection(snapshots, bases))
-    # Different dimensions: the angles that two subspaces do not share count as right ones, which makes these metrics.
-    with np.errstate(over="ignore"):
-        matrix = FAMILY[name](principal_angles(bases, missing=True))
-    return ItemSpace(name, items.count, matrix=np.nan_to_num(matrix, posinf=float(np.finfo(np.float32).max)))
+    matrix = FAMILY[name](principal_angles(bases, missing=name in SUMS))
+    # A right angle is infinitely far in the Martin dissimilarity: farther than all others will do.
+    return ItemSpace(name, items.count, matrix=np.nan_to_num(matrix, posinf=FAR))
