@@ -83,8 +83,8 @@ def pod(
     seed, oversampling, power_iterations
         Of the random routes: samples beyond `rank`, and reads that sharpen the sample of ``"sketch"``.
     tree, omega
-        Route ``"hapod"``: a tree or a chain of small PODs over groups of snapshots, and the share of the tolerance that is left to
-        its root.
+        Route ``"hapod"``: a tree or a chain of small PODs over groups of snapshots, and the share of the tolerance that is left
+        to its root.
     beyond_floor
         Return modes below the trustworthy floor, too.
     missing, gappy_iterations, gappy_tolerance
