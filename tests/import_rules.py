@@ -66,6 +66,7 @@ class Rule:
 
 PIPELINE_ROOMS = (
     "nwidth.api",
+    "nwidth.atlas",
     "nwidth.config",
     "nwidth.demo",
     "nwidth.inner_products",
@@ -120,7 +121,7 @@ RULES = (
     Rule(
         "nwidth.stages",
         "stages do not know who asked for them",
-        forbidden=(*PEOPLE, "nwidth.api", "nwidth.demo", "nwidth.updating"),
+        forbidden=(*PEOPLE, "nwidth.api", "nwidth.atlas", "nwidth.demo", "nwidth.updating"),
     ),
     Rule(
         "nwidth.runs", "runs do not know who asked for them", forbidden=(*PEOPLE, "nwidth.api", "nwidth.demo", "nwidth.updating")
