@@ -244,10 +244,10 @@ def _stack(name: str, bases: Sequence[Basis], given: xr.DataArray) -> xr.DataArr
     """Modes of all bases and the fields, less the mean, one above the other: in memory, or lazily where one of them is lazy."""
     import xarray as xr
 
-    plain = _plain_component(given).reset_coords(drop=True)
-    dims = (str(plain.dims[0]), *map(str, plain.dims[1:]))
+    # Named as the modes are: an array without names does not say which of its dimensions is the component.
+    dims = (str(given.dims[0]), *map(str, _plain_component(bases[0].modes_by_field[name]).dims[1:]))
     mean = bases[0].mean_by_field.get(name)
-    values = plain.data if mean is None else plain.data - mean.data
+    values = given.data if mean is None else given.data - mean.data
     parts = [*(basis.modes_by_field[name].data for basis in bases), values]
     if any(hasattr(part, "dask") for part in parts):
         import dask.array as da

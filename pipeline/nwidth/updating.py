@@ -213,12 +213,14 @@ def with_update(study: Study, how: str | None) -> Study:
     Raises
     ------
     ConfigError
-        `how` is none of full, exact, fast.
+        `how` is none of full, exact, fast, or the study has an atlas, which is always made in full.
     """
     if how is None:
         return study
     if how not in ("full", "exact", "fast"):
         raise ConfigError(f"update = {how!r} is unknown; use full, exact or fast")
+    if study.atlas is not None and how != "full":
+        raise ConfigError(f'update = "{how}" and [atlas] exclude each other: new snapshots change who belongs together')
     return study.model_copy(update={"reduce": study.reduce.model_copy(update={"update": how})})
 
 
@@ -244,7 +246,12 @@ def _make(
 
 
 def _model(given: ModelLike) -> Model:
-    return given if isinstance(given, Model) else open_model(Path(given))
+    model = given if isinstance(given, Model) else open_model(Path(given))
+    if "atlas" in model.manifest:
+        raise ConfigError(
+            f"{model.path} holds an atlas, and other snapshots would be parted otherwise; run its study on another store"
+        )
+    return model
 
 
 def _truncation(models: Sequence[Model], rtol: float | None, rank: int | None) -> tuple[float | None, int | None]:

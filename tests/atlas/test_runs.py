@@ -18,7 +18,8 @@ from nwidth.errors import ConfigError, LayoutError, PlanError, StoreError
 from nwidth.models.atlas_files import ARRAYS
 from nwidth.runs import plan, run
 from tests.atlas.bumps import bumps, clusters_of, dense_errors, flat
-from tests.runs.studies import add_run, study_of
+from tests.oracles.mass import small_mesh
+from tests.runs.studies import add_run, snapshots_of, study_of
 
 SNAPSHOTS = bumps()
 PYTHAGORAS = 1e-7
@@ -197,6 +198,39 @@ def test_routes_without_a_factor_are_refused(tmp_path: Path, reduce: dict[str, A
     """A plan is not even made."""
     with pytest.raises(ConfigError, match=words):
         plan(with_atlas(study_of(tmp_path, stored(tmp_path), reduce=reduce), clusters=3))
+
+
+def test_models_of_an_atlas_are_not_merged_nor_cut(folder: Path, tmp_path: Path) -> None:
+    """Other snapshots would be parted otherwise: merge, drop and updates say so and write nothing."""
+    with pytest.raises(ConfigError, match="holds an atlas, and other snapshots would be parted otherwise"):
+        nw.merge(folder / "runs/s", folder / "runs/s", into=tmp_path / "m")
+    with pytest.raises(ConfigError, match="holds an atlas"):
+        nw.drop(folder / "runs/s", into=tmp_path / "m", simulations=["s00"])
+    assert not (tmp_path / "m").exists()
+    study = with_atlas(study_of(folder, folder / "store", reduce={"rank": 4}), clusters=6)
+    with pytest.raises(ConfigError, match=r'update = "fast" and \[atlas\] exclude each other'):
+        nw.update(study, how="fast")
+
+
+def test_new_fields_in_the_mass_of_a_mesh(tmp_path: Path, scheduler: str) -> None:
+    """Bases that are orthonormal in a mass matrix: new fields are projected in it, with the mesh that the model keeps."""
+    mesh = small_mesh(10, seed=3)
+    values = snapshots_of(3 * mesh.n_points, 12, decades=2).reshape(12, mesh.n_points, 3)
+    for name, part in (("a", values[:6]), ("b", values[6:])):
+        add_run(tmp_path / "store", name, {"u": part}, mesh=mesh)
+    study = study_of(tmp_path, tmp_path / "store", scheduler, reduce={"rank": 3, "inner_product": "mass"})
+    model = nw.open_model(run(with_atlas(study, clusters=2)).model)
+    assert [basis.certificate.orthogonality_defect <= 1e-10 for basis in model.bases.values()] == [True] * 3
+    np.testing.assert_allclose(model.assign(values).errors, model.atlas.errors, atol=PYTHAGORAS)
+
+
+def test_new_fields_by_weights_of_the_store(tmp_path: Path, scheduler: str) -> None:
+    """Bases that are orthonormal by weights of the store: these are found there again."""
+    store = stored(tmp_path)
+    nw.add_inner_product(store, "w", np.random.default_rng(2).uniform(0.5, 2.0, 161))
+    study = study_of(tmp_path, store, scheduler, reduce={"rank": 3, "inner_product": "w"})
+    model = nw.open_model(run(with_atlas(study, clusters=4)).model)
+    np.testing.assert_allclose(model.assign(SNAPSHOTS.values).errors, model.atlas.errors, atol=PYTHAGORAS)
 
 
 def test_updates_are_refused() -> None:
