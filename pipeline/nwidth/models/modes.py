@@ -115,9 +115,16 @@ def _fits(folder: Path, shape: tuple[int, ...], chunks: tuple[int, ...], *, cent
         return False
 
 
+def _make_room(file: Path) -> None:
+    """Create the folders of a chunk, but never those of its array: a run that gave up has removed them, and they stay away."""
+    inside = list(file.parents)[: file.parts[::-1].index("c")]
+    for folder in reversed(inside):
+        folder.mkdir(exist_ok=True)
+
+
 def _write_file(file: Path, values: NDArray[np.float64]) -> None:
     """Write one chunk whole or not at all, as Zarr's default codec has it: little-endian, C order."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(file)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     with partial.open("wb", buffering=0) as stream:
         content = memoryview(np.ascontiguousarray(values, "<f8")).cast("B")
