@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from nwidth.config import AtlasSection, ReduceSection, Study
 from nwidth.errors import ConfigError, NwidthError
@@ -94,7 +95,12 @@ def compare(study: Study, dissimilarities: Sequence[str] = (), progress: Progres
     FieldError
         A field holds NaN or infinite values, or is zero.
     """
-    study = with_memory(study)
+    # On matrices of this size a second BLAS thread spins more than it computes.
+    with threadpool_limits(1):
+        return _compare(with_memory(study), dissimilarities, progress)
+
+
+def _compare(study: Study, dissimilarities: Sequence[str], progress: Progress | None) -> Comparison:
     section = local_request(study.atlas or AtlasSection(), study.reduce)
     store = open_store(study.store_url, options=study.store_options)
     ranges = snapshot_ranges(store.schema(), study.reduce)
