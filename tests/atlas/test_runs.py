@@ -52,6 +52,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Path:
     return place
 
 
+def test_the_measured_peak_is_within_the_plan(tmp_path: Path) -> None:
+    """A worker of its own, which has done nothing else, stays below what the plan says of a study with clusters."""
+    study = with_atlas(study_of(tmp_path, stored(tmp_path), reduce={"rank": 4}), clusters=6)
+    assert run(study).measured["peak_bytes_per_worker"] <= plan(study).peak_bytes_per_worker
+
+
 def test_the_model_holds_the_atlas_of_the_arrays(folder: Path) -> None:
     """Read back from disk: the partition, errors and bases of `nwidth.partition` on the same snapshots."""
     model = nw.open_model(folder / "runs/s")
