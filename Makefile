@@ -114,7 +114,7 @@ COMPILE := $(UV) --no-config pip compile pyproject.toml --quiet --universal --py
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade --extra mesh --extra demo --extra netcdf
 
 lock:
-	$(COMPILE) --extra virtual --extra learn --group dev --output-file requirements-dev.lock
+	$(COMPILE) --extra virtual --extra learn --extra dashboard --extra slurm --extra metrics --extra telemetry --extra dagster --group dev --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraints requirements-dev.lock --output-file requirements.lock
 
 clean:
