@@ -20,6 +20,17 @@ def backward_error(shape: tuple[int, ...], dtype: Any = np.float64) -> float:
     return STEPS * float(np.sqrt(np.prod(shape, dtype=float))) * float(np.finfo(dtype).eps)
 
 
+def half_unit(text: str) -> float:
+    """Half a unit of the last printed digit, plus a hair: how far a value may lie from the one that was printed."""
+    mantissa, _, exponent = text.partition("e")
+    return 0.51 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+
+
+def assert_printed(actual: float, text: str) -> None:
+    """`actual`, rounded to the digits of `text`, is `text`."""
+    assert abs(actual - float(text)) <= half_unit(text), f"{actual!r} was printed as {text}"
+
+
 def assert_orthonormal(modes: Any, M: Any = None, weights: Any = None, *, tolerance: float | None = None) -> None:
     """``|modes' M modes - I|`` is below ``STEPS sqrt(n N) eps`` of the modes' dtype in every entry."""
     modes = np.asarray(modes)

@@ -15,8 +15,8 @@ from nwidth.errors import ConfigError, StoreError
 from nwidth.inspecting import describe_path, render
 from nwidth.models.files import write_mesh
 from nwidth.models.model import Model, open_model
+from tests import cube
 from tests.asserts import assert_orthonormal
-from tests.oracles import elastoviscoplastic as cube
 from tests.runs.studies import left_in, snapshots_of
 
 Floats = NDArray[np.float64]

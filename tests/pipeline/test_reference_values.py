@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 import nwidth as nw
 from nwidth.errors import CertificateError
 from nwidth.models.certificate import MAX_DEFECT
+from tests import cube
 from tests.asserts import STEPS, assert_orthonormal
-from tests.oracles import elastoviscoplastic as cube
 from tests.oracles.pod import matrix_with_spectrum
 
 EPS = np.finfo(float).eps

@@ -1,6 +1,6 @@
 """The unit cube in equal trilinear hexahedra: mesh, 2x2x2 Gauss points, and the operators between nodes and points.
 
-Numbers as in `elastoviscoplastic`: node ``ix + (cells + 1) iy + (cells + 1)^2 iz``, unknown ``3 * node + component``, integration
+Numbers as in `solver`: node ``ix + (cells + 1) iy + (cells + 1)^2 iz``, unknown ``3 * node + component``, integration
 points cell by cell, six components 11, 22, 33, 12, 23, 13 (strain with engineering shear).
 """
 
@@ -74,6 +74,10 @@ class CubeGrid:
 
     def strains(self, u: Floats) -> Floats:
         return np.asarray(np.einsum("gij,ej->egi", self.strain, u[self.dofs]).reshape(-1, 6))
+
+    def mode_strains(self, modes: Floats) -> Floats:
+        """Strains (Q, 6, N) of displacement modes (n, N)."""
+        return np.asarray(np.einsum("gij,ejn->egin", self.strain, modes[self.dofs], optimize=True).reshape(-1, 6, modes.shape[1]))
 
     def forces(self, sigma: Floats) -> Floats:
         """Internal nodal forces of a stress field (Q, 6)."""
