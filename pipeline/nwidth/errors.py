@@ -11,7 +11,8 @@
     │   └── DuplicateRunError      this run is in the store already
     ├── PlanError (MemoryError)    what was asked does not fit the configured resources: change the plan
     └── RunError (RuntimeError)    work was begun and could not be finished
-        └── CertificateError       a result failed its own check, and is not written
+        ├── CertificateError       a result failed its own check, and is not written
+        └── BusyError              another run of the same study is at work: try later
 
 Each also inherits the built-in exception that a caller would expect.
 """
@@ -63,3 +64,7 @@ class RunError(NwidthError, RuntimeError):
 
 class CertificateError(RunError):
     """A result failed its own check and is not written."""
+
+
+class BusyError(RunError):
+    """Another run of the same study is at work; nothing is wrong, and a later try will do."""

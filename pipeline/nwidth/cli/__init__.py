@@ -1,6 +1,7 @@
 """The command line: thin words around the functions of the package.
 
-Errors are one sentence on stderr and exit status 1; a traceback only with ``--debug``. Wrong usage exits with 2.
+Errors are one sentence on stderr and exit status 1, or 75 where another run of the study is at work; a traceback only with
+``--debug``. Wrong usage exits with 2. All statuses: `nwidth.cli.statuses`.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from nwidth.errors import NwidthError
+from nwidth.cli.statuses import BUSY, FAILED, INTERRUPTED
+from nwidth.errors import BusyError, NwidthError
 
 DEBUG = "--debug"
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NwidthError as error:
         if debug:
             raise
-        return _fail(str(error))
+        return _fail(str(error), BUSY if isinstance(error, BusyError) else FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted; nothing that was published has changed", INTERRUPTED)
     except Exception as error:
@@ -54,6 +55,6 @@ def _ended_by_typer(error: Exception) -> int | None:
     return None
 
 
-def _fail(message: str, status: int = 1) -> int:
+def _fail(message: str, status: int = FAILED) -> int:
     sys.stderr.write(f"nwidth: {message}\n")
     return status

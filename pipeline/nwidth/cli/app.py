@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nwidth import __version__
 from nwidth.cli.comparing import compare
+from nwidth.cli.learning import learn, learned_lines
 from nwidth.cli.output import amount, basis_lines, count, emit_json, measured_lines, plan_lines, say
+from nwidth.cli.predicting import predict
 from nwidth.cli.progress import reporting
+from nwidth.cli.statuses import NOTHING_TO_DO
 from nwidth.cli.updating import add_commands
+
+if TYPE_CHECKING:
+    from nwidth.runs import RunResult
 
 app = typer.Typer(
     name="nwidth",
@@ -106,6 +112,9 @@ def run(
     study: StudyFile,
     force: Annotated[bool, typer.Option(help="Run again, though nothing has changed.")] = False,
     update: Annotated[str | None, typer.Option(help="full, exact or fast, instead of reduce.update.")] = None,
+    exit_status: Annotated[
+        bool, typer.Option("--exit-status", help="Exit status 3, not 0, where there is nothing to do.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Reduce the snapshots, certify the bases, publish the model, write the report."""
@@ -118,14 +127,24 @@ def run(
         result = run_study(with_update(load_study(study), update), force=force, progress=report, **told)
     if json:
         emit_json(result.as_dict())
-        return
+    else:
+        _say_run(result)
+    if exit_status and result.status == "nothing to do":
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+def _say_run(result: RunResult) -> None:
     if result.status == "nothing to do":
         say("nothing to do: this study was run on this version of the store; --force runs it again")
+    if result.status == "learnt":
+        say("the bases were there: this study was run on this version of the store; the model was taught by other settings")
     if result.words:
         say(result.words)
     for name, entry in result.bases.items():
         say("", *basis_lines(name, entry))
     say("", *measured_lines(result.plan, result.measured))
+    if result.learned is not None:
+        say("", *learned_lines(result.learned))
     if result.status == "done" and result.measured.get("blocks_unkept"):
         say(f"no room to keep the partials of {count(result.measured['blocks_unkept'], 'block')}: a kill would have cost them")
     say("", f"model   {result.model}")
@@ -202,4 +221,5 @@ def demo(folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Pa
 
 
 add_commands(app)
-app.command()(compare)
+for _command in (compare, learn, predict):
+    app.command()(_command)

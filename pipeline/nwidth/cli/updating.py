@@ -17,14 +17,12 @@ import typer
 
 from nwidth.cli.output import basis_lines, count, emit_json, say
 from nwidth.cli.progress import reporting
+from nwidth.cli.statuses import BUSY, FAILED, NOTHING_TO_DO
 from nwidth.errors import ConfigError
 
 if TYPE_CHECKING:
     from nwidth.models.model import Model
     from nwidth.runs.watching import Event
-
-NOTHING_TO_DO = 3
-"""Exit status of ``nwidth watch --once`` where the store has nothing new."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
 Into = Annotated[Path, typer.Option("--into", help="Folder of the new model; nothing may be there.")]
@@ -121,10 +119,9 @@ def watch(
         note_stop(loaded)
         _say_stopped(json=json)
         return
-    if last.name in ("failed", "waiting"):
-        raise typer.Exit(1)
-    if last.name == "nothing to do":
-        raise typer.Exit(NOTHING_TO_DO)
+    status = {"failed": FAILED, "waiting": FAILED, "busy": BUSY, "nothing to do": NOTHING_TO_DO}.get(last.name)
+    if status is not None:
+        raise typer.Exit(status)
 
 
 def parse_seconds(text: str) -> float:

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nwidth.errors import CertificateError, ConfigError, InputError, PlanError, RunError, StoreError
+from nwidth.errors import BusyError, CertificateError, ConfigError, InputError, PlanError, StoreError
 from nwidth.models.files import MANIFEST, read_manifest
 from nwidth.runs.exchange import exchange
 
@@ -53,7 +53,7 @@ class RunFolder:
 
         Raises
         ------
-        RunError
+        BusyError
             Another run of this study is at work.
         StoreError
             The folder cannot be created.
@@ -69,7 +69,7 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError(f"another run is at work in {self.path}; wait for it, or give the study another name") from None
+                raise BusyError(f"another run is at work in {self.path}; wait for it, or give the study another name") from None
             self._mend()
             scratch = self._new_scratch()
             scratch.mkdir()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nwidth.config import Study
-from nwidth.errors import CertificateError, ConfigError, InputError, NwidthError, PlanError
+from nwidth.errors import BusyError, CertificateError, ConfigError, InputError, NwidthError, PlanError
 from nwidth.runs.folder import RunFolder
 from nwidth.runs.run import RunResult, run
 from nwidth.stores import open_store
@@ -29,7 +29,7 @@ class Event:
     """Something that a watch saw or did."""
 
     name: str
-    """``waiting`` (there is no store yet), ``done``, ``nothing to do``, ``failed``, ``stopped``."""
+    """``waiting`` (there is no store yet), ``done``, ``nothing to do``, ``busy`` (another run), ``failed``, ``stopped``."""
     version: str = ""
     """Of the store."""
     words: str = ""
@@ -85,8 +85,10 @@ def _look(study: Study, seen: str, progress: Progress | None) -> tuple[Event | N
         return None, seen
     try:
         result = run(study, progress=progress)
+    except BusyError as error:
+        return Event("busy", version, str(error)), seen
     except NwidthError as error:
-        # What a second look would be told again waits for another version; a lost cluster or a busy folder may pass.
+        # What a second look would be told again waits for another version; a lost cluster may pass.
         return Event("failed", version, str(error)), version if isinstance(error, FINAL) else seen
     return _event_of(result, version), str(result.plan["store_version"])
 
