@@ -75,6 +75,11 @@ def parse_memory(text: str | float) -> int:
     return AUTO_MEMORY if text == "auto" else parse_bytes(text)
 
 
+def parse_limit(text: str | float) -> int:
+    """As `parse_bytes`, or 0 for no limit."""
+    return 0 if text == 0 else parse_bytes(text)
+
+
 MemoryAmount = Annotated[int, BeforeValidator(parse_memory)]
 
 
@@ -207,6 +212,29 @@ class AtlasSection(Section):
     ] = 0.2
 
 
+class LearnSection(Section):
+    """``[learn]``: the model is taught to predict, after every run that made other bases."""
+
+    parameters: Annotated[
+        tuple[str, ...], Field(description="coordinates of the snapshots that are the inputs; all numbers that vary by default")
+    ] = ()
+    classifier: Annotated[Literal["logistic", "stacking"], Field(description="from inputs to clusters")] = "logistic"
+    augmentation: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="new inputs inside the classes, as a multiple")
+    ] = 0.0
+    regression: Annotated[
+        Literal["gaussian-process", "rbf"], Field(description="from inputs to the coordinates in a cluster")
+    ] = "gaussian-process"
+    novelty: Annotated[
+        Literal["neighbour", "mahalanobis"], Field(description="distance by which inputs unlike all of training are known")
+    ] = "neighbour"
+    quantile: Annotated[
+        float, Field(gt=0, le=1, description="of that distance among the training inputs: beyond it, none of the clusters")
+    ] = 0.99
+    folds: Annotated[int, Field(ge=2, description="of the cross-validation, by simulation")] = 5
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of folds, augmentation and starts")] = 0
+
+
 class WorkersSection(Section):
     """``[workers]``: who computes."""
 
@@ -224,6 +252,61 @@ class WorkersSection(Section):
     ] = "cpu"
 
 
+class DrawSection(Section):
+    """``[full_order.draw]``: a design that is drawn, and kept in the production's folder as ``design.csv``."""
+
+    method: Annotated[Literal["latin-hypercube", "sobol", "factorial"], Field(description="how points are placed")] = "sobol"
+    points: Annotated[int, Field(ge=1, le=1_000_000, description="how many; a factorial has its levels instead")] = 16
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of the random numbers")] = 0
+    ranges: Annotated[dict[str, tuple[float, float]], Field(min_length=1, description="parameter -> smallest and largest value")]
+    units: Annotated[dict[str, str], Field(description="parameter -> unit")] = {}
+    logarithmic: Annotated[tuple[str, ...], Field(description="parameters that are drawn on a logarithmic scale")] = ()
+    levels: Annotated[
+        Annotated[int, Field(ge=2)] | dict[str, Annotated[int, Field(ge=2)]],
+        Field(description="method factorial: values of each parameter, ends included; or a table by parameter"),
+    ] = 2
+
+    @model_validator(mode="after")
+    def _names_that_are_there(self) -> DrawSection:
+        named = {*self.units, *self.logarithmic, *(self.levels if isinstance(self.levels, dict) else ())}
+        for name in sorted(named - set(self.ranges)):
+            raise ValueError(f"{name!r} has no range; the ranges are of {', '.join(self.ranges)}")
+        return self
+
+
+class FullOrderSection(Section):
+    """``[full_order]``: the solver that makes the snapshots, over a design of experiments."""
+
+    solver: Annotated[str, Field(description="calculix, command, or a plug-in")] = "calculix"
+    deck: Annotated[str, Field(min_length=1, description="template of the input, with places as in `${speed}`")]
+    files: Annotated[tuple[str, ...], Field(description="further inputs, copied beside the deck")] = ()
+    design: Annotated[str, Field(description="CSV with one row of parameters per run; or `[full_order.draw]`")] = ""
+    folder: Annotated[str, Field(min_length=1, description="folder in which the solver runs")] = "production"
+    executable: Annotated[str, Field(description="program, where it is not the solver's usual one")] = ""
+    fields: Annotated[tuple[str, ...], Field(description="fields to store; all that the solver writes by default")] = ()
+    slots: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"], Field(description="solvers at once; auto: as cores allow")
+    ] = "auto"
+    threads: Annotated[int, Field(ge=1, description="threads of each solver (`OMP_NUM_THREADS`)")] = 1
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds after which a solver is killed")] = 3600.0
+    attempts: Annotated[int, Field(ge=1, le=10, description="tries of a point, where another one may help")] = 2
+    disk: Annotated[Bytes, Field(description="what one attempt may write")] = 4 * 2**30
+    memory: Annotated[
+        Annotated[int, BeforeValidator(parse_limit)], Field(description="address space of a solver; no limit by default")
+    ] = 0
+    keep: Annotated[
+        Literal["all", "inputs"], Field(description="inputs: results are removed from the folder once they are in the store")
+    ] = "all"
+    options: Annotated[dict[str, str], Field(description="settings of the solver's plug-in")] = {}
+    draw: Annotated[DrawSection | None, Field(description="a design that is drawn")] = None
+
+    @model_validator(mode="after")
+    def _one_design(self) -> FullOrderSection:
+        if bool(self.design) == (self.draw is not None):
+            raise ValueError("there must be one design: a CSV, design = ..., or a table [full_order.draw]")
+        return self
+
+
 class ReportSection(Section):
     """``[report]``: what a person reads afterwards."""
 
@@ -237,6 +320,8 @@ class Study(Section):
     study: StudySection
     reduce: ReduceSection = ReduceSection()
     atlas: AtlasSection | None = None
+    full_order: FullOrderSection | None = None
+    learn: LearnSection | None = None
     workers: WorkersSection = WorkersSection()
     report: ReportSection = ReportSection()
     folder: Annotated[Path, Field(exclude=True, description="where relative paths start")] = Path()

@@ -6,9 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +20,17 @@ from nwidth.errors import ConfigError, InputError, LayoutError, StoreError
 from nwidth.models.inputs import Parameters
 from nwidth.models.learned import read_learned, write_learned
 from nwidth.models.records import restore
-from nwidth.readers.protocol import FieldSpec, Run
 from nwidth.runs import run
-from nwidth.stores import open_or_create_store
+from tests.learning.families import SIMULATIONS, TIMES, X, design, field, store_of
 from tests.runs.studies import study_of
 
 pytest.importorskip("sklearn", reason="training takes scikit-learn")
 
-PLACES, TIMES = 60, np.linspace(0.0, 1.0, 5)
-X = np.linspace(0.0, 1.0, PLACES)
-SIMULATIONS = 24
-
-
-def field(speed: float, heat: float, time: float) -> Any:
-    """A bump to the left for slow speeds and a wave to the right for fast ones: two families that share no modes."""
-    if speed < 0.5:
-        return (1 + heat * time) * np.exp(-(((X - 0.25 - 0.1 * speed) / 0.08) ** 2))
-    return (1 + heat * time) * np.exp(-(((X - 0.75 + 0.1 * speed) / 0.08) ** 2)) * np.cos(3 * heat)
-
-
-def design() -> Any:
-    """Speed and heat of the simulations, spread evenly over the square, with none near the border of the families."""
-    number = np.arange(SIMULATIONS)
-    speed = (number + 0.5) / SIMULATIONS
-    return np.column_stack([np.where(speed < 0.5, 0.9 * speed, 0.1 + 0.9 * speed), (number * 0.618) % 1.0])
-
 
 def reduced(folder: Path, address: str, values: Any, atlas: AtlasSection) -> Path:
     """The model of a study with an atlas; values (simulations, times, places)."""
-    store = open_or_create_store(folder / "store.zarr", "zarr", {})
-    spec = FieldSpec("node", ("node",), (PLACES,), np.dtype(np.float64), (), "K")
-    for number, (speed, heat) in enumerate(design()):
-        fields, name = {"T": values[number]}, f"run-{number}"
-        one = Run({"T": spec}, TIMES, partial(rows, values[number]))
-        with store.append(one, simulation=name, source_key=name, parameters={"speed": speed, "heat": heat}) as writer:
-            writer.write(0, fields)
-    study = study_of(folder, folder / "store.zarr", address, reduce={"rank": 4})
+    study = study_of(folder, store_of(folder, values), address, reduce={"rank": 4})
     return run(study.model_copy(update={"atlas": atlas})).model
-
-
-def rows(values: Any) -> Iterator[Any]:
-    """Snapshots of one simulation, one by one."""
-    return ({"T": row} for row in values)
 
 
 @pytest.fixture(scope="module")

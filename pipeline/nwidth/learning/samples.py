@@ -67,6 +67,11 @@ def samples_of(snapshots: xr.Dataset, parameters: Sequence[str] | None = None) -
     InputError
         A parameter is not a finite number, or snapshots of one experiment cannot be told apart.
     """
+    if "snapshot" not in snapshots.sizes:
+        raise InputError(
+            "the model knows neither parameters nor times of its snapshots; give them as coordinates along the snapshots when it "
+            "is made"
+        )
     count = snapshots.sizes["snapshot"]
     runs = [str(run) for run in snapshots["simulation"].values] if "simulation" in snapshots.coords else ["simulation"] * count
     names = _names(snapshots) if parameters is None else tuple(parameters)
@@ -80,6 +85,22 @@ def samples_of(snapshots: xr.Dataset, parameters: Sequence[str] | None = None) -
     labels = [f"{runs[row]}, snapshot {row}" if split else runs[row] for row in first]
     times = _times(snapshots, experiment, labels)
     return Samples(experiment, tuple(labels), tuple(runs[row] for row in first), names, values[first], times)
+
+
+def refuse_indistinct(samples: Samples) -> None:
+    """Refuse samples that no input tells apart: before anything is trained, and before a run that would train at its end.
+
+    Raises
+    ------
+    InputError
+        There is no parameter, and more than one simulation or no time.
+    """
+    if samples.parameters or (len(samples.names) == 1 and samples.times is not None):
+        return
+    raise InputError(
+        f"no parameter varies among the {len(samples.experiment)} snapshots, so that nothing says which of them is asked for; "
+        "give parameters when runs are ingested, or input fields when the model is taught"
+    )
 
 
 def _names(snapshots: xr.Dataset) -> tuple[str, ...]:

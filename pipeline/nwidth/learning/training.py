@@ -22,7 +22,7 @@ from nwidth.learning.classifier import Options, cross_validate, fit_classifier
 from nwidth.learning.evaluation import ErrorsOfSamples, evaluate
 from nwidth.learning.novelty import QUANTILE, fit_novelty
 from nwidth.learning.regression import REGRESSIONS, fit_regression
-from nwidth.learning.samples import Samples, samples_of
+from nwidth.learning.samples import Samples, refuse_indistinct, samples_of
 from nwidth.learning.splitting import splits_by_group, splits_by_name
 from nwidth.models.atlas import cluster_name
 from nwidth.models.atlas_files import FOLDER as ATLAS
@@ -106,19 +106,50 @@ def learn(
     InputError
         Inputs are missing, not finite, or cannot tell the snapshots apart.
     """
+    opened = model if isinstance(model, Model) else open_model(model)
+    learned = train(
+        opened,
+        parameters=parameters,
+        inputs=inputs,
+        features=features,
+        count=count,
+        points=points,
+        options=Options(classifier, augmentation, seed),
+        regression=regression,
+        novelty=(novelty, quantile),
+        folds=folds,
+    )
+    write_learned(opened.path, learned, of=content_key_of(opened))
+    return learned
+
+
+def train(
+    model: Model,
+    *,
+    options: Options,
+    parameters: Sequence[str] | None = None,
+    inputs: Any = None,
+    features: str = "auto",
+    count: int | None = None,
+    points: Floats | None = None,
+    regression: str = "gaussian-process",
+    novelty: tuple[str, float] = ("neighbour", QUANTILE),
+    folds: int | Sequence[Sequence[str]] = 5,
+) -> Learned:
+    """What `learn` writes, not yet written; settings and errors are the same, `novelty` is (method, quantile)."""
     if regression not in REGRESSIONS:
         raise ConfigError(f"regression is {regression!r}, expected one of {', '.join(REGRESSIONS)}")
-    options = Options(classifier, augmentation, seed)
-    opened = model if isinstance(model, Model) else open_model(model)
-    clusters = clusters_of(opened)
-    samples = samples_of(opened.snapshots, () if inputs is not None else parameters)
-    made, Z = _features(samples, clusters, inputs, features, count, points, seed)
-    known, distances = fit_novelty(Z, samples.names, method=novelty, quantile=quantile)
+    clusters = clusters_of(model)
+    samples = samples_of(model.snapshots, () if inputs is not None else parameters)
+    if inputs is None:
+        refuse_indistinct(samples)
+    made, Z = _features(samples, clusters, inputs, features, count, points, options.seed)
+    known, distances = fit_novelty(Z, samples.names, method=novelty[0], quantile=novelty[1])
     rejected = float((distances > known.limit).mean())
     chooser, evaluation, by_time, notes = _choice(Z, samples, clusters, options, folds, rejected)
-    regressions, more = _regressions(opened, Z, samples, clusters, regression, seed)
+    regressions, more = _regressions(model, Z, samples, clusters, regression, options.seed)
     times = samples.times
-    learned = Learned(
+    return Learned(
         features=made,
         classifier=chooser,
         novelty=known,
@@ -130,14 +161,17 @@ def learn(
         time_span=np.empty(0) if times is None else np.array([times.min(), times.max()]),
         notes=(*notes, *more),
     )
-    write_learned(opened.path, learned)
-    return learned
+
+
+def content_key_of(model: Model) -> str:
+    """Content key of a model's bases; empty for a basis that was saved by itself."""
+    return str(model.manifest.get("provenance", {}).get("content_key", ""))
 
 
 def clusters_of(model: Model) -> Clusters:
     """The clusters of a model's atlas; of a model without one a single cluster that has all its bases."""
     if ATLAS not in model.manifest:
-        count = int(model.snapshots.sizes["snapshot"])
+        count = next(iter(model.bases.values())).coefficients.shape[1]
         return Clusters((tuple(model.manifest["bases"]),), np.zeros(count, np.int64), None)
     atlas = read_atlas(model.path, model.manifest, model.bases)
     bases = tuple((cluster_name(cluster),) for cluster in range(atlas.count))

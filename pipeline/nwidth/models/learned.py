@@ -4,7 +4,8 @@
       zarr.json         attribute ``learned``: the records, with the names of their arrays
       0, 1, 2, ...      the arrays
 
-A model without this folder reconstructs and projects; one with it predicts.
+A model without this folder reconstructs and projects; one with it predicts. What was learnt belongs to the bases that it was
+learnt on: the attribute ``of`` has their content key, and a folder that came beside other bases is refused.
 """
 
 from __future__ import annotations
@@ -112,10 +113,26 @@ KINDS = (
 )
 
 
-def write_learned(model: Path, learned: Learned) -> None:
-    """Write what was learnt into a model, aside first, in place of what was learnt before."""
+def write_learned(model: Path, learned: Learned, *, of: str | None = None, key: str = "") -> None:
+    """Write what was learnt into a model, aside first, in place of what was learnt before.
+
+    Parameters
+    ----------
+    of : str, optional
+        Content key of the bases that it was learnt on; those of the model by default.
+    key : str
+        Content key of bases and settings together: who asks for the same again finds it.
+
+    Raises
+    ------
+    StoreError
+        The model was replaced by another one meanwhile.
+    """
     import zarr
 
+    found = _content_key(model)
+    if of not in (None, found):
+        raise StoreError(f"{model} was replaced by another run while it was taught; train it again")
     aside = model / f"{FOLDER}.partial"
     shutil.rmtree(aside, ignore_errors=True)
     arrays: Arrays = {}
@@ -124,7 +141,7 @@ def write_learned(model: Path, learned: Learned) -> None:
     for name, values in arrays.items():
         dims = [f"axis_{axis}" for axis in range(values.ndim)]
         group.create_array(name, data=np.ascontiguousarray(values), compressors=None, dimension_names=dims)
-    group.attrs.update({"nwidth_learning": LEARNING_SCHEMA, "arrays": len(arrays), "learned": tree})
+    group.attrs.update({"nwidth_learning": LEARNING_SCHEMA, "arrays": len(arrays), "of": found, "key": key, "learned": tree})
     shutil.rmtree(model / FOLDER, ignore_errors=True)
     aside.rename(model / FOLDER)
 
@@ -140,19 +157,48 @@ def read_learned(model: Path) -> Learned:
         It is damaged, too large, or from a newer nwidth.
     """
     folder = model / FOLDER
-    if not (folder / "zarr.json").is_file():
+    if not has_learned(model):
         raise StoreError(f"{model} has not learnt to predict; train it with nw.learn({str(model)!r}) and ask again")
+    attributes = _attributes(folder)
     try:
-        attributes = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         version, count, tree = (attributes[key] for key in ("nwidth_learning", "arrays", "learned"))
-    except (ValueError, KeyError, TypeError):
+    except KeyError:
         raise LayoutError(f"{folder / 'zarr.json'} is damaged; train the model again") from None
     if version != LEARNING_SCHEMA:
         raise LayoutError(f"{folder} has schema {version}, expected {LEARNING_SCHEMA}; upgrade nwidth, or train again")
+    if attributes.get("of", "") not in ("", _content_key(model)):
+        raise LayoutError(f"what {model} has learnt is of other bases than it holds; train it again")
     found = restore(tree, _read_arrays(folder, int(count)), KINDS)
     if not isinstance(found, Learned):
         raise LayoutError(f"{folder} does not hold what a model learns; train the model again")
     return found
+
+
+def has_learned(model: Path) -> bool:
+    """Whether a model has learnt anything; nothing but the file's presence is looked at."""
+    return (model / FOLDER / "zarr.json").is_file()
+
+
+def learned_key(model: Path) -> str:
+    """The key that `write_learned` was given; empty where nothing was learnt, or what was learnt is damaged."""
+    try:
+        return str(_attributes(model / FOLDER).get("key", "")) if has_learned(model) else ""
+    except LayoutError:
+        return ""
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+    except (ValueError, KeyError, TypeError):
+        raise LayoutError(f"{folder / 'zarr.json'} is damaged; train the model again") from None
+
+
+def _content_key(model: Path) -> str:
+    """Content key of a model's bases; empty for a basis that was saved by itself."""
+    from nwidth.models.files import read_manifest
+
+    return str(read_manifest(model).get("provenance", {}).get("content_key", ""))
 
 
 def _read_arrays(folder: Path, count: int) -> Arrays:

@@ -60,12 +60,12 @@ def choose(learned: Learned, given: Any, time: float | None = None) -> Choice:
         asked = np.append(z, time)[None]
     probabilities = learned.classifier.probabilities(asked)[0]
     nearest = int(learned.classifier.labels(asked)[0])
-    reason = learned.novelty.reason(z) or _outside_of_time(learned, time)
+    reason = learned.novelty.reason(z) or outside_of_time(learned, time)
     distance = float(learned.novelty.distances(z[None])[0])
     return Choice(None if reason else nearest, nearest, float(probabilities[nearest]), probabilities, distance, reason)
 
 
-def _outside_of_time(learned: Learned, time: float | None) -> str | None:
+def outside_of_time(learned: Learned, time: float | None) -> str | None:
     """Why a time is unlike those of training, in one clause; None where it is not."""
     if time is None or not learned.timed:
         return None
@@ -108,7 +108,7 @@ def predict(
     """
     if outside not in {"refuse", "answer"}:
         raise ConfigError(f'outside is {outside!r}, expected "refuse" or "answer"')
-    times = _times(learned, time)
+    times = asked_times(learned, time)
     choices = [choose(learned, given, when if learned.timed else None) for when in times]
     reason = next((choice.reason for choice in choices if choice.reason), None)
     if reason and outside == "refuse":
@@ -126,7 +126,7 @@ def predict(
     return answer if learned.timed and (time is None or np.ndim(time)) else answer.isel(time=0, drop=not learned.timed)
 
 
-def _times(learned: Learned, time: Any) -> Floats:
+def asked_times(learned: Learned, time: Any) -> Floats:
     """Times (T,) of the answer; one that counts for nothing where the model has no time."""
     if not learned.timed:
         if time is not None:

@@ -22,6 +22,7 @@ from nwidth.models.derived import FIELD_NORMS, write_per_field
 from nwidth.runs.budgets import with_memory
 from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
 from nwidth.runs.growth import runs_key
+from nwidth.runs.learning import FORGOTTEN, forgets, refuse_before_work, taught
 from nwidth.runs.plan import Plan
 from nwidth.runs.resume import Guarded, kept_passes, on_shelf
 from nwidth.runs.updating import Offer, Prepared, offer_of, prepared
@@ -40,14 +41,16 @@ class RunResult:
     """What a run did."""
 
     status: str
-    """``done``, or ``nothing to do`` where the same inputs were reduced before."""
+    """``done``; ``learnt`` where the bases were there and only the training was done; ``nothing to do`` where all was there."""
     folder: Path
     bases: Mapping[str, Mapping[str, Any]]
     """The manifest's entry of every basis."""
     plan: Mapping[str, Any]
     measured: Mapping[str, Any]
     words: str = ""
-    """What there is to say about a store that grew since the last run."""
+    """What there is to say about a store that grew since the last run, or about what the last model had learnt."""
+    learned: Mapping[str, Any] | None = None
+    """What the model has learnt, as `nwidth.stages.learning.summary`; None without a table ``[learn]``."""
 
     @property
     def model(self) -> Path:
@@ -70,6 +73,7 @@ class RunResult:
             "plan": dict(self.plan),
             "measured": dict(self.measured),
             "words": self.words,
+            "learned": None if self.learned is None else dict(self.learned),
         }
 
 
@@ -100,7 +104,9 @@ def run(
         planned = store.reference()
         record, status = folder.record(), "nothing to do"
         offer = offer_of(study, store.schema(), folder.path / MODEL) if record is not None and not force else Offer()
+        words = [offer.words] if offer.words else []
         ready = prepared(study, store, offer, scratch / "patches")
+        refuse_before_work(study, store, ready.ranges)
         if record is not None and (offer.how == "none" or _is_of(record, ready.problem)) and not force:
             folder.sweep()
             folder.note(status, key=record["provenance"]["content_key"])
@@ -109,14 +115,22 @@ def run(
                 folder.note("grown", words=offer.words)
             if on_plan is not None:
                 on_plan(ready.plan)
+            if forgets(study, folder):
+                folder.note("forgotten", words=FORGOTTEN)
+                words.append(FORGOTTEN)
             work = _Work(study, store, planned, ready, folder)
             record, status = work.done(progress, on_resume), "done"
-        # A run that was killed after it had published is done, but for its report.
-        if study.report.enabled and folder.report_is_stale():
-            from nwidth.report import write_report
+        try:
+            learned, trained = taught(study, folder)
+            if trained and status != "done":
+                status = "learnt"
+        finally:
+            # A run that was killed after it had published is done, but for its report.
+            if study.report.enabled and folder.report_is_stale():
+                from nwidth.report import write_report
 
-            write_report(folder.path, n_modes=study.report.modes)
-    return _result(status, study, record, folder, offer.words)
+                write_report(folder.path, n_modes=study.report.modes)
+    return RunResult(status, folder.path, record["bases"], record["plan"], record["measured"], "; ".join(words), learned)
 
 
 def _is_of(record: Mapping[str, Any], problem: Problem) -> bool:
@@ -303,7 +317,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _result(status: str, study: Study, record: Mapping[str, Any], folder: RunFolder, words: str) -> RunResult:
-    return RunResult(status, folder.path, record["bases"], record["plan"], record["measured"], words)
