@@ -106,7 +106,8 @@ def read_design(file: Path) -> tuple[tuple[str, ...], list[Mapping[str, Any]]]:
         found = f"has the column {twice!r} twice" if twice is not None else "has no row below its header"
         raise ConfigError(f"{file} {found}; give one column for each parameter, and one row for each input")
     named = columns[0].lower() in NAMES
-    names, asked = [], []
+    names: list[str] = []
+    asked: list[Mapping[str, Any]] = []
     for number, line in enumerate(lines):
         if len(line) != len(columns):
             raise ConfigError(f"{file}, row {number + 1}: {len(line)} entries in {len(columns)} columns; give one for each")
