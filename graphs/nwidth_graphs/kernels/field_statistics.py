@@ -1,6 +1,6 @@
 """Statistics of reduced fields over many draws, exact and in bounded memory: no draw's field is ever held whole.
 
-    field of draw d at row i and time t   x_dti = mean_ki + sum_j Phi_kij q_dtj        k the cluster of draw d
+    field of draw d at row i and time t   x_dti = mean_ki + sum_j Phi_kij q_dtj        k the cluster of draw d at time t
 
 A block of rows of all modes is read once. On it the values of all draws at one time are a matrix (D, rows), small because the
 block is cut into as few rows as `BLOCK_BYTES` allow; from it come mean, variance, quantiles over the draws, and the least, the
@@ -19,18 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 BLOCK_BYTES = 16 * 2**20
 """Of the values of all draws on the rows that are looked at together."""
-
-
-@dataclass(frozen=True)
-class DrawnCoefficients:
-    """Draws of one cluster: their places among all draws (d,), and their coefficients (d, T, N)."""
-
-    draws: Indices
-    coefficients: Floats
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,8 @@ class DrawSummaries:
 def statistics_of_rows(
     modes: Sequence[Floats],
     means: Sequence[Floats | None],
-    drawn: Sequence[DrawnCoefficients],
+    labels: NDArray[np.int64],
+    coefficients: Floats,
     levels: Sequence[float],
     weights: Floats | None = None,
 ) -> tuple[FieldStatistics, DrawSummaries]:
@@ -70,13 +62,13 @@ def statistics_of_rows(
     ----------
     modes : K arrays (N_k, rows)
     means : K arrays (rows,), or None where the basis is not centred
-    drawn : the draws of each cluster; together every draw 0..D-1 once
+    labels : (D, T), which of the K bases a draw has at a time
+    coefficients : (D, T, N), N the largest of N_k; what stands beyond N_k is not used
     levels : quantiles that are wanted, in [0, 1]
     weights : (rows,) of the sums over rows, 1 by default
     """
     rows = modes[0].shape[1]
-    times = drawn[0].coefficients.shape[1]
-    draws = sum(len(part.draws) for part in drawn)
+    draws, times = labels.shape
     weights = np.ones(rows) if weights is None else weights
     found = FieldStatistics(np.empty((times, rows)), np.empty((times, rows)), np.empty((len(levels), times, rows)))
     over_rows = empty_summaries(draws, times)
@@ -84,7 +76,12 @@ def statistics_of_rows(
     for start in range(0, rows, step):
         part = slice(start, min(start + step, rows))
         for time in range(times):
-            values = _values([phi[:, part] for phi in modes], [None if m is None else m[part] for m in means], drawn, time, draws)
+            values = np.empty((draws, part.stop - start))
+            for cluster, (phi, mean) in enumerate(zip(modes, means, strict=True)):
+                there = np.flatnonzero(labels[:, time] == cluster)
+                if len(there):
+                    formed = coefficients[there, time, : len(phi)] @ phi[:, part]
+                    values[there] = formed if mean is None else formed + mean[part]
             found.mean[time, part] = values.mean(axis=0)
             found.variance[time, part] = values.var(axis=0, ddof=1) if draws > 1 else np.nan
             _accumulate(over_rows, time, values, weights[part])
@@ -111,17 +108,6 @@ def merge_summaries(parts: Sequence[DrawSummaries]) -> DrawSummaries:
             squares=merged.squares + part.squares,
         )
     return merged
-
-
-def _values(
-    modes: Sequence[Floats], means: Sequence[Floats | None], drawn: Sequence[DrawnCoefficients], time: int, draws: int
-) -> Floats:
-    """All draws on some rows at one time, (D, rows)."""
-    values = np.empty((draws, modes[0].shape[1]))
-    for phi, mean, part in zip(modes, means, drawn, strict=True):
-        if len(part.draws):
-            values[part.draws] = part.coefficients[:, time] @ phi + (0.0 if mean is None else mean)
-    return values
 
 
 def _accumulate(over_rows: DrawSummaries, time: int, values: Floats, weights: Floats) -> None:

@@ -30,7 +30,7 @@ from typing import Any
 
 from nwidth.errors import BusyError, CertificateError, ConfigError, InputError, PlanError, StoreError
 from nwidth.models.files import MANIFEST, read_manifest
-from nwidth.runs.exchange import exchange
+from nwidth.exchange import exchange
 
 MODEL, REPORT, RECORD, LEDGER, PARTIALS = "model.zarr", "report.html", "run.json", "ledger.jsonl", "partials"
 _REPLACED = ".replaced-model.zarr"
