@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from nwidth.config import Study, parse_bytes, parse_memory, section_of
+from nwidth.config import Study, parse_bytes, parse_limit, parse_memory, parse_seconds, section_of
 
 
 def study_tables() -> Iterator[tuple[str, list[str]]]:
@@ -36,9 +36,17 @@ def _is_table(info: FieldInfo) -> bool:
 
 
 def _key_row(key: str, info: FieldInfo) -> str:
-    if any(getattr(entry, "func", None) in (parse_bytes, parse_memory) for entry in info.metadata):
-        return f'| `{key}` | amount of memory | `"{info.default // 2**30} GiB"` | {info.description} |'
+    if any(getattr(entry, "func", None) in (parse_bytes, parse_limit, parse_memory) for entry in info.metadata):
+        default = f'`"{info.default // 2**30} GiB"`' if info.default else ""
+        return f"| `{key}` | amount of memory | {default} | {info.description} |"
+    if any(getattr(entry, "func", None) is parse_seconds for entry in info.metadata):
+        return f'| `{key}` | time | `"{_time_words(info.default)}"` | {info.description} |'
     return f"| `{key}` | {type_words(info.annotation)} | {default_words(info)} | {info.description or ''} |"
+
+
+def _time_words(seconds: float) -> str:
+    unit, length = next((unit, length) for unit, length in (("h", 3600), ("min", 60), ("s", 1)) if seconds % length == 0)
+    return f"{seconds / length:g} {unit}"
 
 
 def type_words(annotation: Any) -> str:
@@ -62,7 +70,7 @@ def default_words(info: FieldInfo) -> str:
     value = info.get_default()
     if info.is_required():
         return "required"
-    if value is None or value in ((), ""):
+    if value is None or value in ((), {}, ""):
         return ""
     return f"`{str(value).lower()}`" if isinstance(value, bool) else f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 

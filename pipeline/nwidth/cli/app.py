@@ -13,6 +13,7 @@ from nwidth.cli.comparing import compare
 from nwidth.cli.learning import learn, learned_lines
 from nwidth.cli.output import amount, basis_lines, count, emit_json, measured_lines, plan_lines, say
 from nwidth.cli.predicting import predict
+from nwidth.cli.producing import produce
 from nwidth.cli.progress import reporting
 from nwidth.cli.statuses import NOTHING_TO_DO
 from nwidth.cli.updating import add_commands
@@ -221,5 +222,5 @@ def demo(folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Pa
 
 
 add_commands(app)
-for _command in (compare, learn, predict):
+for _command in (compare, learn, predict, produce):
     app.command()(_command)
