@@ -134,13 +134,28 @@ def supported_cell_types() -> dict[int, str]:
 @cache
 def reference_element(cell_type: int) -> ReferenceElement:
     """The shape functions and Gauss rule of a VTK cell type; raises KeyError for one that is not in the table."""
+    points, weights = _RECIPES[cell_type].rule(0)
+    shape, gradient = shape_functions(cell_type, points)
+    return ReferenceElement(_RECIPES[cell_type].name, shape, gradient, weights)
+
+
+def shape_functions(cell_type: int, points: Floats) -> tuple[Floats, Floats]:
+    """``N_a`` (q, a) and its derivatives (q, a, d) at points (q, d) of the reference element, whose sides run from 0 to 1.
+
+    Raises KeyError for a cell type that is not in the table.
+    """
+    powers, to_nodal = _nodal_basis(cell_type)
+    derivatives = [_monomial_derivative(points, powers, axis) @ to_nodal for axis in range(powers.shape[1])]
+    return _monomials(points, powers) @ to_nodal, np.stack(derivatives, axis=-1)
+
+
+@cache
+def _nodal_basis(cell_type: int) -> tuple[NDArray[np.int64], Floats]:
+    """Powers of the monomials (monomials, d), and ``V^-1`` (monomials, a) that makes shape functions of them."""
     recipe = _RECIPES[cell_type]
     nodes = np.array([[int(digit) / 2 for digit in node] for node in recipe.nodes.split()])
     powers = np.array(recipe.monomials(nodes.shape[1]))
-    points, weights = recipe.rule(0)
-    to_nodal = np.linalg.inv(_monomials(nodes, powers))
-    gradient = np.stack([_monomial_derivative(points, powers, axis) @ to_nodal for axis in range(nodes.shape[1])], axis=-1)
-    return ReferenceElement(recipe.name, _monomials(points, powers) @ to_nodal, gradient, weights)
+    return powers, np.linalg.inv(_monomials(nodes, powers))
 
 
 def _monomials(points: Floats, powers: NDArray[np.int64]) -> Floats:
