@@ -39,8 +39,8 @@ class Surrogate(Protocol):
         ...
 
     @property
-    def bases(self) -> Mapping[str, tuple[str, ...]]:
-        """Field -> name of its basis in the model, cluster by cluster."""
+    def modes(self) -> Mapping[str, tuple[str, ...]]:
+        """Field -> folder of its modes inside of the model, cluster by cluster."""
         ...
 
     def ask(self, inputs: Mapping[str, Floats]) -> Answers:
@@ -65,6 +65,7 @@ class LearnedSurrogate:
 
     learned: Learned
     bases: Mapping[str, tuple[str, ...]]
+    """Field -> name of its basis, cluster by cluster."""
     ranks: Mapping[str, tuple[int, ...]]
     """Field -> rank of its basis, cluster by cluster."""
     errors: tuple[float, ...]
@@ -74,6 +75,11 @@ class LearnedSurrogate:
     def inputs(self) -> tuple[str, ...]:
         """The parameters that it was trained with."""
         return self.learned.features.names  # type: ignore[union-attr]  # checked by `learned_surrogate`
+
+    @property
+    def modes(self) -> Mapping[str, tuple[str, ...]]:
+        """As every model has them."""
+        return {field: tuple(f"bases/{name}/{field}" for name in names) for field, names in self.bases.items()}
 
     @property
     def times(self) -> Floats:

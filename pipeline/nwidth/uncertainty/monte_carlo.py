@@ -85,8 +85,8 @@ def check_wanted(wanted: MonteCarlo, surrogate: Surrogate) -> None:
     check_inputs(surrogate, wanted.sequence)
     asked = (*wanted.fields, *(quantity.field for quantity in wanted.quantities))
     for name in asked:
-        if name not in surrogate.bases:
-            raise ConfigError(f"the model answers no field {name!r}; it answers {', '.join(surrogate.bases)}")
+        if name not in surrogate.modes:
+            raise ConfigError(f"the model answers no field {name!r}; it answers {', '.join(surrogate.modes)}")
     names = [*wanted.sequence.names, *(quantity.name for quantity in wanted.quantities)]
     for name in names:
         if name in _TAKEN or names.count(name) > 1:
@@ -162,9 +162,9 @@ def _readers(wanted: MonteCarlo, surrogate: Surrogate, model: Path, weights: Map
     names = dict.fromkeys((*wanted.fields, *(quantity.field for quantity in wanted.quantities)))
     return {
         name: ModesReader(
-            folders=tuple(str(model / "bases" / basis / name) for basis in surrogate.bases[name]),
+            folders=tuple(str(model / folder) for folder in surrogate.modes[name]),
             weights=weights.get(name, ""),
-            components=_components(model / "bases" / surrogate.bases[name][0] / name),
+            components=_components(model / surrogate.modes[name][0]),
         )
         for name in names
     }
