@@ -110,8 +110,16 @@ def _run(D: Matrix, medoids: Indices, method: Method, limit: float) -> Medoids:
 
 def build(D: Matrix, count: int) -> Indices:
     """BUILD: the point of smallest total distance, then always the one that lowers the loss most, in the order chosen (K,)."""
-    medoids = [int(np.argmin(_column_sums(D)))]
-    near = D[medoids[0]]
+    return grown(D, np.array([int(np.argmin(_column_sums(D)))]), count)
+
+
+def grown(D: Matrix, known: Indices, count: int) -> Indices:
+    """Steps of BUILD from some medoids on, until there are `count`: in the order chosen (K,), the known ones first.
+
+    From the medoids of a finished partition into fewer clusters it leaves few swaps to do, and no larger loss than theirs.
+    """
+    medoids = [int(medoid) for medoid in known]
+    near = D[medoids].min(axis=0)
     while len(medoids) < count:
         decrease = np.concatenate([np.maximum(near - rows, 0.0).sum(axis=1, dtype=np.float64) for rows in _row_blocks(D)])
         decrease[medoids] = -1.0  # chosen already: duplicates may lower nothing, but they are other points

@@ -17,11 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from nwidth_graphs.kernels.angles import Floats, Matrix, unit_columns
 from nwidth_graphs.kernels.lift import PYTHAGORAS_LIMIT
 from nwidth_graphs.kernels.partition import Indices
 from nwidth_graphs.kernels.svd import rank_for_tolerance
+
+# Least ratio of the squares of two singular values that a Gram matrix is trusted with: the smaller is then right to 1e-4.
+SQUARED_RATIO = 1e-12
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,36 @@ def local_basis(X: Matrix, *, rank: int | None = None, rtol: float | None = None
     if rtol is not None:
         keep = min(keep, rank_for_tolerance(s, rtol))
     return LocalBasis(modes[:, : keep if rank is None else min(keep, rank)], s)
+
+
+def leading_modes(X: Matrix, rank: int, gram: Matrix | None = None) -> Floats:
+    """The first modes T (N, r) of members X (N, m_k) as they are, for trials: a few modes of each of very many clusters.
+
+    By eigenvectors of the smaller of ``X'X = W diag(s^2) W'`` and ``XX'``, ``T = X W / s``, which takes a tenth of the time of a
+    singular value decomposition. Squares halve the digits: where a mode is wanted with ``s_r < 1e-6 s_1``, that is done after
+    all. Modes are orthonormal to rounding either way.
+
+    Parameters
+    ----------
+    rank : int
+        At most so many; fewer where the members span fewer.
+    gram : (m_k, m_k) array, optional
+        ``X'X``, where it is known.
+    """
+    size = min(X.shape)
+    wanted = min(rank, size)
+    if wanted < 1:
+        return np.zeros((X.shape[0], 0))
+    by_rows = gram is None and X.shape[0] < X.shape[1]
+    G = gram if gram is not None else X @ X.T if by_rows else X.T @ X
+    squares, vectors = scipy.linalg.eigh(G, subset_by_index=(len(G) - wanted, len(G) - 1), check_finite=False)
+    squares, vectors = squares[::-1], vectors[:, ::-1]
+    if not squares[-1] > SQUARED_RATIO * squares[0]:
+        return local_basis(X, rank=rank, normalise=False).modes
+    modes = vectors if by_rows else X @ (vectors / np.sqrt(squares))
+    # Rounding of the squares leaves a defect of up to eps / 1e-12: one step of Cholesky takes it away.
+    lower = np.linalg.cholesky(modes.T @ modes)
+    return np.ascontiguousarray(scipy.linalg.solve_triangular(lower, modes.T, lower=True, check_finite=False).T)
 
 
 def relative_errors(X: Matrix, bases: Sequence[Matrix], ranks: Sequence[int]) -> Floats:

@@ -12,7 +12,7 @@ from nwidth_graphs.kernels.angles import sine_between
 from nwidth_graphs.kernels.distances import euclidean
 from nwidth_graphs.kernels.gain import own_errors
 from nwidth_graphs.kernels.kmedoids import k_medoids
-from nwidth_graphs.kernels.local_bases import local_basis, relative_errors, simulation_errors
+from nwidth_graphs.kernels.local_bases import leading_modes, local_basis, relative_errors, simulation_errors
 from nwidth_graphs.kernels.partition import nearest
 from tests.oracles.atlas import moving_bump
 from tests.oracles.pod import matrix_with_spectrum
@@ -124,3 +124,34 @@ def test_errors_of_simulations() -> None:
     weighted = X * np.sqrt(np.tile(weights, 3))
     expected = [np.linalg.norm(residual[:, times]) / np.linalg.norm(weighted[:, times]) for times in simulations[:2]]
     np.testing.assert_allclose(found[0, 0], [*expected, 0.0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(60, 20), (20, 60)], ids=["few members", "many members"])
+@pytest.mark.parametrize("known", [False, True])
+def test_leading_modes_are_those_of_a_decomposition(shape: tuple[int, int], known: bool) -> None:
+    """By squares, the first modes span what those of an SVD do, as far as the singular values that they belong to allow.
+
+    Squares are known to eps s_1^2, so that mode r errs by at most about eps (s_1 / s_r)^2; modes are orthonormal to rounding.
+    """
+    singular = np.logspace(0, -5, 20)
+    X = matrix_with_spectrum(*shape, singular, 3)
+    modes = leading_modes(X, 12, X.T @ X if known and shape[0] > shape[1] else None)
+    exact = local_basis(X, rank=12, normalise=False).modes
+    np.testing.assert_allclose(modes.T @ modes, np.eye(12), atol=100 * EPS)
+    sines = np.linalg.norm(modes - exact @ (exact.T @ modes), axis=0)
+    assert (sines <= 100 * EPS * (singular[0] / singular[:12]) ** 2).all()
+
+
+def test_deep_spectra_are_decomposed_after_all() -> None:
+    """Where a mode lies a million times below the first, squares would not know it: the SVD's modes come back."""
+    X = matrix_with_spectrum(60, 20, np.logspace(0, -12, 20), 3)
+    np.testing.assert_array_equal(leading_modes(X, 15), local_basis(X, rank=15, normalise=False).modes)
+    assert leading_modes(np.zeros((5, 3)), 2).shape == (5, 0)
+    assert leading_modes(X, 0).shape == (60, 0)
+
+
+def test_trials_see_the_same_errors() -> None:
+    """Errors of all snapshots on bases by squares and by SVD agree to the errors' own digits."""
+    X = moving_bump()
+    one, other = leading_modes(X, 5), local_basis(X, rank=5, normalise=False).modes
+    np.testing.assert_allclose(relative_errors(X, [one], RANKS), relative_errors(X, [other], RANKS), rtol=1e-9)

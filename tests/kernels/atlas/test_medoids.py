@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nwidth_graphs.kernels import kmedoids
 from nwidth_graphs.kernels.angles import sine, sine_between
 from nwidth_graphs.kernels.distances import euclidean, euclidean_between
-from nwidth_graphs.kernels.kmedoids import build, farthest, k_medoids
+from nwidth_graphs.kernels.kmedoids import build, farthest, grown, k_medoids
 from nwidth_graphs.kernels.sampled_medoids import Between, sampled_k_medoids
 from nwidth_graphs.kernels.silhouette import silhouettes
 from tests.kernels.atlas.romnet import simulations, vectors
@@ -262,3 +262,16 @@ def test_a_sample_of_all_is_the_exact_answer() -> None:
     assert np.isnan(found.validation_ratio)
     with pytest.raises(ValueError, match="5 clusters from samples of 4"):
         sampled_k_medoids(X, 5, sample=4)
+
+
+def test_more_clusters_never_lose() -> None:
+    """Grown from the medoids of fewer clusters, the losses of swapped partitions fall with K, and steps of BUILD are BUILD."""
+    D = sine(np.random.default_rng(8).standard_normal((4, 150)))
+    np.testing.assert_array_equal(grown(D, build(D, 3), 9), build(D, 9))
+    found = [k_medoids(D, 2, start="build")]
+    for count in range(3, 12):
+        found.append(k_medoids(D, count, start=grown(D, found[-1].medoids, count)))
+    assert (np.diff([one.loss for one in found]) <= 0.0).all()
+    # As good as from scratch: both are local minima of one swap, whose losses differ by percents without clear clusters.
+    scratch = [k_medoids(D, count, start="build").loss for count in range(2, 12)]
+    assert np.mean([one.loss for one in found]) <= 1.02 * np.mean(scratch)

@@ -20,7 +20,7 @@ from nwidth.stages.atlas.coordinates import Coordinates
 from nwidth.stages.atlas.curves import width_curves
 from nwidth.stages.atlas.cuts import LocalCut, local_cut
 from nwidth.stages.atlas.items import Items, SnapshotTable, items_of
-from nwidth.stages.atlas.parts import RESTARTS, Parts, least_size, partition_items
+from nwidth.stages.atlas.parts import RESTARTS, Ground, Parts, least_size, partition_items
 from nwidth.stages.atlas.spaces import ItemSpace, given_space, item_space
 from nwidth.stages.atlas.splits import splits_of
 from nwidth.stages.atlas.trials import Bench, Trial, counts_to_try, gain_map, ladder, thinned, try_all
@@ -86,7 +86,7 @@ def chart(coordinates: Coordinates, wanted: Wanted) -> Chart:
     bench, trials = tried(coordinates, items, active, wanted, [space])
     choice = decide(trials, bench.ranks, request.rank, request, len(active))
     count = None if follows(request) else choice.count
-    parts = partition_items(space, active, count, request, least_size(request, len(active), choice.count), RESTARTS)
+    parts = partition_items(Ground(space, active), count, request, least_size(request, len(active), choice.count), RESTARTS)
     everyone = np.arange(items.count)
     to_items = np.asarray(space.between(parts.representatives, everyone), np.float64)
     partition = nearest(to_items, parts.representatives)
@@ -122,7 +122,7 @@ def tried(
         ladder(request.max_rank, request.rank, coordinates.unit.shape[0]),
     )
     if follows(request):
-        counts: tuple[int, ...] = (len(partition_items(spaces[0], some, None, request).representatives),)
+        counts: tuple[int, ...] = (len(partition_items(Ground(spaces[0], some), None, request).representatives),)
         counts = tuple(count for count in counts if count > 1)
     else:
         counts = counts_to_try(request, len(some))

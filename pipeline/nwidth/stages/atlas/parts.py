@@ -10,7 +10,8 @@ its guarantee, since the nearest anchor is no farther than that of the leaf.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from nwidth.errors import ConfigError
 from nwidth.stages.atlas.spaces import BETWEEN, ItemSpace
 from nwidth_graphs.kernels.anchors import projection_error_tree
 from nwidth_graphs.kernels.kmeans import k_means
-from nwidth_graphs.kernels.kmedoids import k_medoids
+from nwidth_graphs.kernels.kmedoids import grown, k_medoids
 from nwidth_graphs.kernels.partition import Partition, keep_large, nearest
 from nwidth_graphs.kernels.sampled_medoids import sampled_k_medoids
 
@@ -38,9 +39,34 @@ LEAST_SHARE = 6
 
 
 @dataclass(frozen=True)
+class Ground:
+    """Some items of a space, and what their partitions into more and more clusters have in common."""
+
+    space: ItemSpace
+    items: Indices
+    """(I',)."""
+    found: dict[int, Indices] = field(default_factory=dict, repr=False)
+    """Number of clusters -> medoids (places in `items`) of the partitions that were made."""
+
+    @cached_property
+    def square(self) -> NDArray[Any]:
+        """D (I', I'); the space's own where these are all of its items."""
+        everybody = self.space.matrix is not None and len(self.items) == len(self.space.matrix)
+        return self.space.matrix if everybody and self.space.matrix is not None else self.space.square(self.items)
+
+    def start(self, count: int) -> Literal["build", "farthest"] | Indices:
+        """What k-medoids starts from: the partition into the next fewer clusters, where there is one, and a step of BUILD."""
+        fewer = max((known for known in self.found if known < count), default=0)
+        if fewer:
+            return grown(self.square, self.found[fewer], count)
+        return "build" if len(self.items) <= BUILD_UP_TO else "farthest"
+
+
+@dataclass(frozen=True)
 class Parts:
     """A partition of some items."""
 
+    space: ItemSpace
     items: Indices
     """(I',): the items that were partitioned."""
     representatives: Indices
@@ -55,10 +81,8 @@ class Parts:
         return float(self.partition.distances.mean())
 
 
-def partition_items(
-    space: ItemSpace, items: Indices, count: int | None, request: AtlasSection, minimum: int = 1, restarts: int = 0
-) -> Parts:
-    """Partition some items around `count` representatives, or as many as the tree's tolerance asks for.
+def partition_items(ground: Ground, count: int | None, request: AtlasSection, minimum: int = 1, restarts: int = 0) -> Parts:
+    """Partition the items of a ground around `count` representatives, or as many as the tree's tolerance asks for.
 
     k-medoids takes the best of BUILD and of so many random starts. Clusters with fewer than `minimum` items are absorbed by their
     neighbours, smallest first.
@@ -68,12 +92,13 @@ def partition_items(
     ConfigError
         More clusters than items, or a method that needs another dissimilarity.
     """
+    space, items = ground.space, ground.items
     if count is not None and count > len(items):
         raise ConfigError(f"{count} clusters of {len(items)} items were asked for; ask for at most {len(items)}")
-    found = _representatives(space, items, count, request, restarts)
+    found = _representatives(ground, count, request, restarts)
     to_items = np.asarray(space.between(items[found], items), np.float64)
     kept = keep_large(to_items, minimum, found)
-    return Parts(items, items[found[kept]], to_items[kept], nearest(to_items[kept], found[kept]))
+    return Parts(space, items, items[found[kept]], to_items[kept], nearest(to_items[kept], found[kept]))
 
 
 def least_size(request: AtlasSection, items: int, count: int = LEAST_SHARE // 2) -> int:
@@ -86,8 +111,9 @@ def least_size(request: AtlasSection, items: int, count: int = LEAST_SHARE // 2)
     return max(1, min(request.minimum_size, items // LEAST_SHARE, items // (2 * count)))
 
 
-def _representatives(space: ItemSpace, items: Indices, count: int | None, request: AtlasSection, restarts: int) -> Indices:
+def _representatives(ground: Ground, count: int | None, request: AtlasSection, restarts: int) -> Indices:
     """Places in `items`, ascending."""
+    space, items = ground.space, ground.items
     if request.method == "tree":
         tree = projection_error_tree(_vectors(space, items, "tree", ("sine",)), request.tolerance, most=count)
         return np.sort(tree.anchors)
@@ -98,8 +124,9 @@ def _representatives(space: ItemSpace, items: Indices, count: int | None, reques
     if space.matrix is None:
         vectors = _vectors(space, items, "k-medoids", tuple(BETWEEN))
         return sampled_k_medoids(vectors, count, seed=request.seed, between=BETWEEN[space.name]).medoids
-    start: Literal["build", "farthest"] = "build" if len(items) <= BUILD_UP_TO else "farthest"
-    return k_medoids(space.square(items), count, start=start, restarts=restarts, seed=request.seed).medoids
+    medoids = k_medoids(ground.square, count, start=ground.start(count), restarts=restarts, seed=request.seed).medoids
+    ground.found[count] = medoids
+    return medoids
 
 
 def _nearest_to_means(space: ItemSpace, items: Indices, count: int, request: AtlasSection) -> Indices:

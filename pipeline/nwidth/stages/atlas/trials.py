@@ -8,8 +8,10 @@ No field is read: all of it is products with the factor of the one pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from nwidth.config import AtlasSection
 from nwidth.models.atlas import GainMap
 from nwidth.stages.atlas.coordinates import Coordinates
 from nwidth.stages.atlas.items import Items
-from nwidth.stages.atlas.parts import Parts, least_size, partition_items
+from nwidth.stages.atlas.parts import Ground, Parts, least_size, partition_items
 from nwidth.stages.atlas.spaces import ItemSpace
 from nwidth.stages.atlas.splits import Splits
 from nwidth_graphs.kernels.distances import euclidean, standardised
@@ -32,7 +34,7 @@ from nwidth_graphs.kernels.gain import (
     own_errors,
     quantile_gain,
 )
-from nwidth_graphs.kernels.local_bases import local_basis, relative_errors
+from nwidth_graphs.kernels.local_bases import leading_modes, relative_errors
 from nwidth_graphs.kernels.partition import nearest, overlapping
 from nwidth_graphs.kernels.silhouette import silhouettes
 
@@ -44,6 +46,8 @@ LADDER = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 56, 80)
 MOST_CLUSTERS = 20
 # Trials of very many items run on so many of them, drawn by the seed: the gain of a sample is that of the whole to a few percent.
 TRIAL_ITEMS = 2000
+# X'X of so many snapshots is 128 MB; of more, the parts that bases are made of are formed one by one.
+MOST_IN_GRAM = 4000
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,19 @@ class Bench:
     request: AtlasSection
     ranks: tuple[int, ...]
 
+    @cached_property
+    def gram(self) -> Floats | None:
+        """``X'X`` of all normalised snapshots: bases of all trials are made of its parts; None where it would be large."""
+        unit = self.coordinates.unit
+        return unit.T @ unit if unit.shape[1] <= MOST_IN_GRAM else None
+
+    @cached_property
+    def input_distances(self) -> Floats | None:
+        """Distances (I', I') between the inputs of the active items, infinite within a simulation; None where there are none."""
+        if not has_inputs(self.items):
+            return None
+        return _apart(euclidean(standardised(self.items.inputs[self.active])), self.items.groups[self.active])
+
 
 def ladder(most: int, rank: int | None, frame: int) -> tuple[int, ...]:
     """Numbers of modes to try: up to `most`, a rank that is asked for among them, none beyond the frame."""
@@ -98,20 +115,29 @@ def thinned(active: Indices, seed: int) -> Indices:
 def try_all(bench: Bench, spaces: Sequence[ItemSpace], counts: Sequence[int]) -> list[Trial]:
     """All candidates, dissimilarity by dissimilarity."""
     whole = [_global_errors(bench, train, test) for train, test in bench.splits.pairs]
-    return [_trial(bench, space, count, whole) for space in spaces for count in counts]
+    return [trial for space in spaces for trial in _of_space(bench, space, counts, whole)]
 
 
-def _trial(bench: Bench, space: ItemSpace, count: int, whole: Sequence[Floats]) -> Trial:
-    found = [_choices(bench, space, _split_parts(bench, space, train, count), test) for train, test in bench.splits.pairs]
+def _of_space(bench: Bench, space: ItemSpace, counts: Sequence[int], whole: Sequence[Floats]) -> Iterator[Trial]:
+    """From few clusters to many: each partition starts from the one before."""
+    everybody = Ground(space, bench.active)
+    grounds = [Ground(space, train) for train, _ in bench.splits.pairs]
+    for count in sorted(counts):
+        yield _trial(bench, everybody, grounds, count, whole)
+
+
+def _trial(bench: Bench, everybody: Ground, grounds: Sequence[Ground], count: int, whole: Sequence[Floats]) -> Trial:
+    tests = [test for _, test in bench.splits.pairs]
+    found = [_choices(bench, _parts(bench, ground, count), test) for ground, test in zip(grounds, tests, strict=True)]
     medoid, wrong, oracle, mean = (np.concatenate([choice[place] for choice in found], axis=1) for place in range(4))
     one = np.concatenate(whole, axis=1)
-    parts = partition_items(space, bench.active, min(count, len(bench.active)), bench.request)
-    rows = np.asarray(space.square(parts.items), np.float64)
+    parts = _parts(bench, everybody, count)
+    rows = everybody.square
     # Right and wrong errors stand for two bases of which the first is always right.
     measured = criterion(one, np.stack([medoid, wrong]), np.zeros(one.shape[1], np.int64))
     return Trial(
-        dissimilarity=space.name,
-        candidate=Candidate(count, int(parts.partition.sizes.min()), accuracy_of(bench.items, parts, rows), measured),
+        dissimilarity=everybody.space.name,
+        candidate=Candidate(count, int(parts.partition.sizes.min()), _accuracy(bench, parts, rows), measured),
         loss=parts.loss,
         silhouette=float(silhouettes(rows, parts.partition.labels).mean()),
         oracle=quantile_gain(one, oracle),
@@ -120,18 +146,18 @@ def _trial(bench: Bench, space: ItemSpace, count: int, whole: Sequence[Floats]) 
     )
 
 
-def _split_parts(bench: Bench, space: ItemSpace, train: Indices, count: int) -> Parts:
-    return partition_items(space, train, min(count, len(train)), bench.request)
+def _parts(bench: Bench, ground: Ground, count: int) -> Parts:
+    return partition_items(ground, min(count, len(ground.items)), bench.request)
 
 
-def _choices(bench: Bench, space: ItemSpace, parts: Parts, test: Indices) -> tuple[Floats, Floats, Floats, Floats]:
+def _choices(bench: Bench, parts: Parts, test: Indices) -> tuple[Floats, Floats, Floats, Floats]:
     """Errors (R, held-out items) by nearest medoid, on wrong bases, by oracle, by mean dissimilarity."""
     errors = local_errors(bench, parts, test)
-    labels = nearest(space.between(parts.representatives, test)).labels
+    labels = nearest(parts.space.between(parts.representatives, test)).labels
     own = own_errors(errors, labels)
     others = len(errors) - 1
     wrong = (errors.sum(axis=0) - own) / others if others else own
-    by_mean = mean_labels(np.asarray(space.between(test, parts.items), np.float64), parts.partition.labels)
+    by_mean = mean_labels(np.asarray(parts.space.between(test, parts.items), np.float64), parts.partition.labels)
     return own, wrong, own_errors(errors, oracle_labels(errors)), own_errors(errors, by_mean)
 
 
@@ -145,10 +171,11 @@ def local_errors(bench: Bench, parts: Parts, test: Indices) -> Floats:
 def basis_of(bench: Bench, columns: Indices) -> Floats:
     """Modes (N, r), at most as many as are tried, of some snapshots."""
     members = bench.coordinates.unit[:, columns]
-    if not bench.request.normalise:
-        members = members * bench.coordinates.norms[columns]
-    modes: Floats = local_basis(members, rank=bench.ranks[-1], normalise=bench.request.normalise).modes
-    return modes
+    scale = None if bench.request.normalise else bench.coordinates.norms[columns]
+    gram = bench.gram[np.ix_(columns, columns)] if bench.gram is not None and len(columns) < len(members) else None
+    if scale is not None:
+        members, gram = members * scale, None if gram is None else gram * scale[:, None] * scale
+    return leading_modes(members, bench.ranks[-1], gram)
 
 
 def _global_errors(bench: Bench, train: Indices, test: Indices) -> Floats:
@@ -170,16 +197,22 @@ def _of_items(bench: Bench, bases: Sequence[Floats], test: Indices) -> Floats:
     return np.asarray(np.sqrt(missed / np.where(total > 0.0, total, 1.0)))
 
 
-def accuracy_of(items: Items, parts: Parts, rows: Floats) -> float:
+def _accuracy(bench: Bench, parts: Parts, rows: NDArray[Any]) -> float:
     """Share of items whose nearest neighbour in the inputs, of another simulation, has their label: a pessimistic accuracy.
 
     Without inputs that differ, neighbours are those of the solutions, `rows` (I', I').
     """
-    D = np.array(euclidean(standardised(items.inputs[parts.items])) if has_inputs(items) else rows)
-    groups = items.groups[parts.items]
+    D = bench.input_distances
+    if D is None:
+        D = _apart(np.array(rows, np.float64), bench.items.groups[parts.items])
+    return neighbour_accuracy(D, parts.partition.labels)
+
+
+def _apart(D: Floats, groups: Indices) -> Floats:
+    """The same matrix, with what is of one simulation infinitely far apart, unless there is only one."""
     if len(np.unique(groups)) > 1:
         D[groups[:, None] == groups] = np.inf
-    return neighbour_accuracy(D, parts.partition.labels)
+    return D
 
 
 def has_inputs(items: Items) -> bool:
