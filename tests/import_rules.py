@@ -67,6 +67,7 @@ class Rule:
 PIPELINE_ROOMS = (
     "nwidth.api",
     "nwidth.atlas",
+    "nwidth.clusters",
     "nwidth.config",
     "nwidth.demo",
     "nwidth.fullorder",
@@ -115,6 +116,12 @@ RULES = (
     Rule("nwidth.errors", "the error tree stands on nothing", forbidden=("nwidth", "nwidth_graphs")),
     pipeline_room("nwidth.mesh", reason="a mesh is plain arrays"),
     pipeline_room("nwidth.config", reason="the configuration is read before anything is opened"),
+    pipeline_room(
+        "nwidth.clusters",
+        "nwidth.config",
+        "nwidth.workers",
+        reason="a cluster is brought up and judged, and knows no study's work",
+    ),
     pipeline_room("nwidth.readers", reason="readers know solver files, not stores nor stages"),
     pipeline_room("nwidth.fullorder", reason="solvers write files, and know of readers how to open them; stages store them"),
     pipeline_room("nwidth.stores", reason=PROTOCOL_ONLY),

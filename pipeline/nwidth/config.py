@@ -83,6 +83,26 @@ def parse_limit(text: str | float) -> int:
 MemoryAmount = Annotated[int, BeforeValidator(parse_memory)]
 
 
+_SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def parse_seconds(text: str | float) -> float:
+    """``"5 min"`` -> 300.0; plain numbers are seconds.
+
+    Raises
+    ------
+    ValueError
+        The text is not a positive number with one of the units s, min, h, d.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*(s|min|h|d|)\s*", str(text))
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not a time; write for example 30s, 5min or 1h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+
+
 class Section(BaseModel):
     """A table of the study file: unknown keys are errors, values never change."""
 
@@ -235,21 +255,81 @@ class LearnSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of folds, augmentation and starts")] = 0
 
 
+class TlsSection(Section):
+    """``[workers.tls]``: certificates for a scheduler at a ``tls://`` address; paths start at the study's folder."""
+
+    ca: Annotated[str, Field(min_length=1, description="certificate of the authority that signed the scheduler's")]
+    certificate: Annotated[
+        str, Field(min_length=1, description="our certificate, signed by the authority that the scheduler trusts")
+    ]
+    key: Annotated[str, Field(min_length=1, description="its private key")]
+
+
+class SlurmSection(Section):
+    """``[workers.slurm]``: workers as jobs; empty values are Slurm's own, or those of Dask's `jobqueue.yaml`."""
+
+    queue: Annotated[str, Field(description="partition")] = ""
+    account: Annotated[str, Field(description="who is charged")] = ""
+    walltime: Annotated[str, Field(pattern=r"^(\d+-)?\d+:\d{2}:\d{2}$", description="of a job; a run may take longer")] = (
+        "01:00:00"
+    )
+    per_job: Annotated[int, Field(ge=1, description="workers of each job")] = 1
+    directives: Annotated[tuple[str, ...], Field(description="more `#SBATCH` lines, as `--gres=gpu:1`")] = ()
+    prologue: Annotated[tuple[str, ...], Field(description="shell lines before the worker, as `module load cuda`")] = ()
+    python: Annotated[str, Field(description="interpreter on the nodes; the one that runs this by default")] = ""
+    interface: Annotated[str, Field(description="network between nodes and this machine, as `ib0`")] = ""
+    local_directory: Annotated[str, Field(description="scratch of the workers, on a disk of the node")] = ""
+    logs: Annotated[str, Field(description="shared folder for the jobs' logs; default: `jobs` in the run's folder")] = ""
+    encrypt: Annotated[
+        bool, Field(description="TLS with certificates of this run alone; others could send your workers code")
+    ] = True
+    queue_wait: Annotated[Seconds, Field(description="longest wait for the first worker")] = 24 * 3600.0
+
+
 class WorkersSection(Section):
     """``[workers]``: who computes."""
 
-    count: Annotated[int, Field(ge=1, description="local worker processes")] = 2
+    kind: Annotated[
+        Literal["local", "slurm"],
+        Field(description="local: processes here, or those of `address`; slurm: jobs, see `[workers.slurm]`"),
+    ] = "local"
+    count: Annotated[int, Field(ge=1, description="workers: processes here, or in jobs")] = 2
     threads: Annotated[int, Field(ge=1, description="threads of each worker")] = 1
     memory: Annotated[MemoryAmount, Field(description='memory of each worker; `"auto"`: what the workers of a cluster have')] = (
         2 * 2**30
     )
     address: Annotated[str | None, Field(description="address of a running Dask scheduler, instead of local workers")] = None
+    wait: Annotated[Seconds, Field(description="longest wait for the first worker at that address")] = 20.0
     device: Annotated[
         Literal["cpu", "cuda", "pool"],
         Field(
             description="cuda: blocks go to workers with the resource GPU; pool: to workers with and without, by measured rates"
         ),
     ] = "cpu"
+    tls: Annotated[TlsSection | None, Field(description="certificates for a `tls://` address")] = None
+    slurm: Annotated[SlurmSection | None, Field(description="jobs of Slurm")] = None
+
+    @property
+    def description(self) -> str:
+        """Who computes, in words."""
+        where = "Slurm" if self.kind == "slurm" else "local"
+        return self.address or f"{self.count} {where} workers x {self.threads} threads"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> WorkersSection:
+        if self.kind == "slurm" and self.address is not None:
+            raise ValueError('kind = "slurm" starts a scheduler of its own, and address names another; remove one of them')
+        if self.kind == "slurm" and self.device == "pool":
+            raise ValueError('jobs of Slurm are all alike, so they are no pool; use device = "cpu" or "cuda"')
+        if self.kind == "slurm" and self.memory == AUTO_MEMORY:
+            raise ValueError('a job asks for an amount of memory; give memory, as "4 GiB"')
+        if self.kind != "slurm" and self.slurm is not None:
+            raise ValueError('[workers.slurm] is there, and kind is not "slurm"; set kind = "slurm", or remove the table')
+        if self.tls is not None and self.address is None:
+            raise ValueError(
+                "[workers.tls] is for the scheduler at workers.address, which is not given; give it, or remove the table"
+            )
+        return self
 
 
 class DrawSection(Section):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -233,27 +234,60 @@ def _local_workers(count: int, threads: int, memory: int, device: str) -> Any:
 
 
 @contextmanager
-def connected_cluster(address: str, device: str = "cpu") -> Iterator[ClusterExecutor]:
+def connected_cluster(
+    address: str, device: str = "cpu", *, security: Any = None, wait: float | None = None
+) -> Iterator[ClusterExecutor]:
     """A running cluster.
+
+    Parameters
+    ----------
+    security : certificates, as `nwidth.clusters.tls.security_of` gives them; None for an address without TLS
+    wait : seconds for the first worker to appear; `CONNECT_SECONDS` by default
 
     Raises
     ------
     ConfigError
-        Nothing answers at the address, or it has no workers.
+        Nothing answers at the address, it does not accept our certificates, it has no workers, or they have other versions.
     """
-    from distributed import Client
+    if security is not None:
+        from nwidth.clusters.tls import check_handshake
 
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no Dask scheduler answers at {address!r}: start one, or remove workers.address ({error})") from None
-    with client:
-        deadline = time.monotonic() + CONNECT_SECONDS
+        check_handshake(address, security)
+    with _client(address, security) as client:
+        deadline = time.monotonic() + (CONNECT_SECONDS if wait is None else wait)
         while not client.scheduler_info(n_workers=-1)["workers"]:
             if time.monotonic() > deadline:
-                raise ConfigError(f"the scheduler at {address!r} has no workers; start some, then run again")
+                raise ConfigError(
+                    f"the scheduler at {address!r} has no workers; start some, or raise workers.wait, then run again"
+                )
             time.sleep(POLL_SECONDS)
-        yield _executor(client, f"cluster at {address}", device)
+        yield joined(client, f"cluster at {address}", device)
+
+
+def _client(address: str, security: Any) -> Any:
+    from distributed import Client
+    from distributed.versions import VersionMismatchWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # what matters of it is a refusal: `check_versions`
+            return Client(address, timeout=CONNECT_SECONDS, security=security)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no Dask scheduler answers at {address!r}: start one, or remove workers.address ({error})") from None
+
+
+def joined(client: Any, description: str, device: str = "cpu") -> ClusterExecutor:
+    """An executor on workers that this process did not start; they must have its versions.
+
+    Raises
+    ------
+    ConfigError
+        A worker has other packages; it is named.
+    """
+    from nwidth.clusters.versions import check_versions
+
+    check_versions(client)
+    return _executor(client, description, device)
 
 
 def check_workers(executor: ClusterExecutor, threads: int, memory: int, device: str) -> None:

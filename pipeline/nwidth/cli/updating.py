@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import re
 import signal
 import sys
 import threading
@@ -132,11 +131,12 @@ def parse_seconds(text: str) -> float:
     ConfigError
         The text is no positive time.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*(s|min|h|)\s*", text)
-    seconds = float(match[1]) * {"": 1, "s": 1, "min": 60, "h": 3600}[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise ConfigError(f"--every {text!r} is not a time; write for example 30s, 5min or 1h")
-    return seconds
+    from nwidth.config import parse_seconds as seconds_of
+
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise ConfigError(f"--every {error}") from None
 
 
 def _wait(seconds: float) -> None:

@@ -10,7 +10,7 @@ import os
 
 from nwidth.config import Study
 from nwidth.errors import ConfigError
-from nwidth.workers import connected_cluster
+from nwidth.runs.executing import cluster_of
 
 # The driver, the scheduler, and the system's own cache of files need some, too.
 LOCAL_SHARE = 0.8
@@ -26,8 +26,7 @@ def with_memory(study: Study) -> Study:
     """
     if study.workers.memory > 0:
         return study
-    address = study.workers.address
-    memory = _local_memory(study.workers.count) if address is None else _cluster_memory(address)
+    memory = _local_memory(study.workers.count) if study.workers.address is None else _cluster_memory(study)
     return study.model_copy(update={"workers": study.workers.model_copy(update={"memory": memory})})
 
 
@@ -36,13 +35,13 @@ def _local_memory(count: int) -> int:
     return int(LOCAL_SHARE * total) // count
 
 
-def _cluster_memory(address: str) -> int:
-    with connected_cluster(address) as executor:
+def _cluster_memory(study: Study) -> int:
+    with cluster_of(study) as executor:
         workers = executor.client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"] > 0]
     if not limits:
         raise ConfigError(
-            f'workers.memory = "auto", and no worker of {address} has a memory limit; start workers with --memory-limit, or set '
-            "an amount"
+            f'workers.memory = "auto", and no worker of {study.workers.address} has a memory limit; start workers '
+            "with --memory-limit, or set an amount"
         )
     return int(min(limits))

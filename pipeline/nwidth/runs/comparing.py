@@ -23,8 +23,8 @@ from nwidth.models.model import open_model
 from nwidth.problems.stored import snapshot_ranges
 from nwidth.runs.budgets import with_memory
 from nwidth.runs.dictionary import planned_problem
+from nwidth.runs.executing import execution
 from nwidth.runs.folder import MODEL
-from nwidth.runs.run import execution
 from nwidth.stages.atlas import Wanted, local_request, table_of
 from nwidth.stages.atlas.chart import active_items, tried
 from nwidth.stages.atlas.choice import Choice, decide

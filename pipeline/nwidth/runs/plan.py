@@ -155,7 +155,7 @@ def _plan(
         floor=floor,
         truncation=_truncation(study),
         passes=_with_filling(study, problem, _passes(study, problem, cuts, chosen, stored, compression)),
-        workers=workers.address or f"{workers.count} local workers x {workers.threads} threads",
+        workers=workers.description,
         memory_bytes=workers.memory,
         seconds=chosen.seconds(workers.count * workers.threads),
         comparison=tuple(cost.as_dict(workers.count * workers.threads, compression) for cost in problem.comparison),

@@ -20,6 +20,7 @@ from nwidth.models import files
 from nwidth.models.atlas_files import write_atlas
 from nwidth.models.derived import FIELD_NORMS, write_per_field
 from nwidth.runs.budgets import with_memory
+from nwidth.runs.executing import execution
 from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
 from nwidth.runs.growth import runs_key
 from nwidth.runs.learning import FORGOTTEN, forgets, refuse_before_work, taught
@@ -30,7 +31,7 @@ from nwidth.stages.problem import PodResult, Problem
 from nwidth.stages.sinks import FolderSink
 from nwidth.stores import open_store
 from nwidth.stores.coordinates import read_coordinates
-from nwidth.workers import ClusterExecutor, Progress, check_workers, connected_cluster, local_cluster
+from nwidth.workers import Progress
 
 if TYPE_CHECKING:
     from nwidth.stores.protocol import SnapshotStore
@@ -175,7 +176,7 @@ class _Work:
     def _execute(self, problem: Problem, attempt: Path, progress: Progress | None) -> dict[str, Any]:
         study, store, model = self.study, self.store, attempt / MODEL
         started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
-        with execution(study) as executor:
+        with execution(study, progress) as executor:
             guarded = Guarded(executor, store, self.planned)
             result = self.ready.reduce(problem, study.reduce, guarded, FolderSink(model), study.workers.device, progress)
             workers = executor.description
@@ -213,19 +214,6 @@ def _measured(result: PodResult) -> dict[str, Any]:
         "tasks": sum(measure.tasks for measure in result.passes),
         "peak_bytes_per_worker": max(measure.peak_bytes for measure in result.passes),
     }
-
-
-@contextmanager
-def execution(study: Study) -> Iterator[ClusterExecutor]:
-    """The workers that a study asks for: local ones, which end with the block, or those of a cluster."""
-    workers = study.workers
-    if workers.address is None:
-        with local_cluster(workers.count, workers.threads, workers.memory, workers.device) as executor:
-            yield executor
-        return
-    with connected_cluster(workers.address, workers.device) as executor:
-        check_workers(executor, workers.threads, workers.memory, workers.device)
-        yield executor
 
 
 @contextmanager
