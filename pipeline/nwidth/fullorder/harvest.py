@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nwidth.errors import InputError
-from nwidth.fullorder.protocol import Outcome, Point, Solver
+from nwidth.fullorder.protocol import Outcome, Point
 
-Add = Callable[[Path, Point], bool]
-"""Adds a run to the store under the name of its point; False where it is there already."""
+Add = Callable[[Point, Path], bool]
+"""Adds the results in the folder of an attempt to the store, under the name of the point; False where they are there already."""
 
 
 @dataclass
@@ -25,7 +25,6 @@ class Harvest:
     """Takes outcomes in any order, and adds runs in the order of `points`."""
 
     points: Sequence[Point]
-    solver: Solver
     folder_of: Callable[[Point], Path]
     add: Add
     on_settled: Callable[[Point, Outcome], None] = lambda point, outcome: None
@@ -51,9 +50,8 @@ class Harvest:
     def _add(self, point: Point, outcome: Outcome) -> Outcome:
         if outcome.status != "done":
             return outcome
-        run = self.solver.outputs(self.folder_of(point) / outcome.folder)[0]
         try:
-            if self.add(run, point):
+            if self.add(point, self.folder_of(point) / outcome.folder):
                 self.added.append(point.name)
         except InputError as error:
             return replace(outcome, status="failed", words=f"the store refuses its results: {error}")

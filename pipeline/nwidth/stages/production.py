@@ -243,7 +243,7 @@ class _Book:
         self.production, self.stored = production, stored
         self.progress, self.on_failure = progress, on_failure
         self.note = production.folder.note
-        self.harvest = Harvest(production.points, production.solver, production.folder.of, self._add, self._settled)
+        self.harvest = Harvest(production.points, production.folder.of, self._add, self._settled)
         self._n_settled = 0
 
     def take(self, outcomes: Iterable[Outcome]) -> None:
@@ -269,13 +269,14 @@ class _Book:
         if self.progress is not None:
             self.progress("points", self._n_settled, len(self.production.points))
 
-    def _add(self, run: Path, point: Point) -> bool:
+    def _add(self, point: Point, attempt: Path) -> bool:
         """Ingest one run, unless it is there."""
         from nwidth.stages.ingest import ingest
 
         production = self.production
         if point.name in self.stored:
             return False
+        run = production.solver.outputs(attempt)[0]
         report = ingest(
             [run],
             production.study.store_url,
@@ -288,7 +289,7 @@ class _Book:
         if not report.added:
             raise FormatError(f"{run} is byte for byte what another point gave; see that the deck uses its parameters")
         if production.asked.keep == "inputs":
-            remove_results(run.parent)
+            remove_results(attempt)
         return True
 
     def _store_options(self, run: Path) -> dict[str, Any]:
