@@ -272,7 +272,7 @@ def _gradient_of(group: PointGroup, part: slice, modes: Floats) -> Floats:
     """(nodes, c, N) -> (k, 3, c, N): one small product per point."""
     nodes, gradient = group.nodes[part], group.gradient[part]
     gathered = np.asarray(modes[nodes], np.float64).reshape(*nodes.shape, -1)
-    return np.matmul(gradient.transpose(0, 2, 1), gathered).reshape(len(nodes), 3, *modes.shape[1:])
+    return np.asarray(np.matmul(gradient.transpose(0, 2, 1), gathered).reshape(len(nodes), 3, *modes.shape[1:]))
 
 
 def _visits(groups: Sequence[PointGroup], columns: int) -> Iterator[tuple[PointGroup, slice]]:

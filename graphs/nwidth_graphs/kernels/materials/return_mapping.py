@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.elements import Floats
 from nwidth_graphs.kernels.materials.properties import Property, require, value_at
@@ -85,7 +86,7 @@ class Constants:
     exponent: Floats
     """m."""
 
-    def of(self, points: Floats) -> Constants:
+    def of(self, points: NDArray[np.intp]) -> Constants:
         """The parameters of some of the points."""
         return Constants(*(getattr(self, field.name)[points] for field in fields(self)))
 
