@@ -74,6 +74,7 @@ PIPELINE_ROOMS = (
     "nwidth.inner_products",
     "nwidth.learning",
     "nwidth.models",
+    "nwidth.plots",
     "nwidth.report",
     "nwidth.runs",
     "nwidth.sources",
@@ -127,6 +128,8 @@ RULES = (
     pipeline_room("nwidth.stores", reason=PROTOCOL_ONLY),
     Rule("nwidth.stores", PROTOCOL_ONLY, forbidden=("nwidth.readers",), but=("nwidth.readers.protocol",)),
     pipeline_room("nwidth.models", reason="a finished model does not know how it was made"),
+    pipeline_room("nwidth.report", "nwidth.models", reason="a report shows what is finished"),
+    pipeline_room("nwidth.plots", "nwidth.report", reason="plots are the report's, one by one"),
     pipeline_room("nwidth.learning", "nwidth.models", reason="learning runs on what a model keeps, and reads no store"),
     pipeline_room(
         "nwidth.uncertainty",

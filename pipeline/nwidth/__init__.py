@@ -27,6 +27,7 @@ _HOMES = {
     "open_store": "nwidth.stores",
     "partition": "nwidth.atlas",
     "plan": "nwidth.runs",
+    "plots": "nwidth.plots",
     "pod": "nwidth.api",
     "run": "nwidth.runs",
     "update": "nwidth.updating",
@@ -35,6 +36,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from nwidth import plots as plots
     from nwidth.api import pod as pod
     from nwidth.atlas import partition as partition
     from nwidth.config import load_study as load_study
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'nwidth' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
-    return getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    # A home of that very name is what is asked for: ``nw.plots``.
+    return home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -108,7 +108,8 @@ def _range(basis: Basis) -> int:
     return int(min(len(basis.spectrum.singular_values), max(2 * basis.rank, basis.rank + 5)))
 
 
-def _integer_axis(axes: Axes) -> None:
+def integer_axis(axes: Axes) -> None:
+    """Ticks at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -123,7 +124,7 @@ def _energy(axes: Axes, basis: Basis) -> None:
     low = min(float(values.min()), 99.9)
     axes.set(xlabel="modes k", ylabel="E(k) in %", ylim=(low - 0.08 * (100 - low), 100 + 0.04 * (100 - low)))
     axes.ticklabel_format(axis="y", useOffset=False)
-    _integer_axis(axes)
+    integer_axis(axes)
 
 
 def _projection_error(axes: Axes, basis: Basis, rtol: float | None) -> None:
@@ -136,7 +137,7 @@ def _projection_error(axes: Axes, basis: Basis, rtol: float | None) -> None:
     if rtol is not None:
         axes.axhline(rtol, color=INK, lw=0.9, ls=(0, (4, 2)), label=f"asked {words.error(rtol)}")
     axes.set(xlabel="modes k", ylabel="relative error")
-    _integer_axis(axes)
+    integer_axis(axes)
     axes.legend(loc="upper right")
 
 
@@ -227,7 +228,7 @@ def coefficients_in_time(basis: Basis, n_modes: int = 4) -> Plot:
         panel.set_title(f"q{_subscript(mode + 1)}")
         panel.tick_params(labelbottom=mode + columns >= shown)
     for panel in axes.flat[max(0, shown - columns) : shown]:
-        panel.set_xlabel("time" + (f" in {plain(table.time_units)}" if table.time_units else ""))
+        panel.set_xlabel(words.in_unit("time", plain(table.time_units)))
     _name_simulations(figure, axes.flat[0], table, colours)
     return figure
 
@@ -267,18 +268,18 @@ def coefficients_by_parameter(basis: Basis, n_modes: int = 3) -> Plot:
     values = np.asarray(basis.coefficients[:shown])
     raster = values.size * len(names) > RASTERISE_BEYOND
     for (row, name), mode in itertools.product(enumerate(names), range(shown)):
-        panel, (place, labels) = axes[row, mode], _axis_of(table.parameters[name])
+        panel, (place, labels) = axes[row, mode], axis_of(table.parameters[name])
         panel.plot(place, values[mode], "o", ms=3, mew=0, alpha=0.55, color=BLUE, rasterized=raster)
         if labels:
             panel.set_xticks(range(len(labels)), [plain(label) for label in labels])
         if row == 0:
             panel.set_title(f"q{_subscript(mode + 1)}")
         unit = table.parameter_units.get(name, "")
-        panel.set_xlabel(plain(name) + (f" in {plain(unit)}" if unit else ""))
+        panel.set_xlabel(words.in_unit(plain(name), plain(unit)))
     return figure
 
 
-def _axis_of(values: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
+def axis_of(values: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
     """Places along an axis: numbers as they are, words as numbered categories with their labels."""
     if values.dtype.kind in "iufM":
         return values, []

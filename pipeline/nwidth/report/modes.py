@@ -51,6 +51,8 @@ class FieldModes:
     name: str
     place: FieldPlace
     n_modes: int
+    with_mean: bool = True
+    """Whether the mean is drawn too, where there is one."""
     dims: tuple[str, ...] = field(init=False)
     """Space dimensions without the component."""
 
@@ -63,9 +65,22 @@ class FieldModes:
         """Whether the last dimension is ``component``."""
         return "component" in self.basis.modes_by_field[self.name].dims
 
+    @property
+    def what(self) -> str:
+        """What is drawn, in words."""
+        return f"First modes of {self.name}"
+
+    @property
+    def note(self) -> str:
+        """How the pictures are scaled, in words."""
+        unit = self.place.units or "the field's own unit"
+        return (
+            f"Each mode is scaled to what it typically contributes to a snapshot (its coefficient's root mean square), in {unit}."
+        )
+
     def items(self) -> Iterator[tuple[str, NDArray[np.float64], bool]]:
         """(title, values (*space[, component]), signed?) of the mean, if any, and of the first modes."""
-        if self.name in self.basis.mean_by_field:
+        if self.with_mean and self.name in self.basis.mean_by_field:
             yield "mean", np.asarray(self.basis.mean_by_field[self.name], float), False
         modes, shares = self.basis.modes_by_field[self.name], np.diff(self.basis.spectrum.energy, prepend=0.0)
         coefficients = np.asarray(self.basis.coefficients)

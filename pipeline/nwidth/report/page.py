@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -14,7 +15,9 @@ import numpy as np
 
 from nwidth.errors import StoreError
 from nwidth.models.basis import Basis
-from nwidth.report import sections, words
+from nwidth.report import engine, sections, words
+from nwidth.report.atlas.medoids import medoids_of
+from nwidth.report.atlas.section import atlas_section
 from nwidth.report.markup import Html, figure, join, png, png_size, tag, text
 from nwidth.report.modes import FieldModes, Part
 from nwidth.report.pictures import FieldPictures, Tile, draw_field
@@ -25,6 +28,9 @@ from nwidth.report.styling import inline_svg
 # Pictures of about 60 KiB each: so many keep the file below 5 MB. A run with more bases shows fewer modes of each.
 MOST_TILES = 48
 FEWEST_MODES = 1
+# Of a cluster's basis; all that local modes have to show is how they differ from one another.
+LOCAL_MODES = 2
+MEDOIDS = "representatives"
 
 
 def write_page(record: RunRecord, *, n_modes: int, into: Path) -> Path:
@@ -48,13 +54,12 @@ def write_page(record: RunRecord, *, n_modes: int, into: Path) -> Path:
 def render_page(record: RunRecord, *, n_modes: int = 6) -> str:
     """The whole HTML document."""
     pictures = draw_pictures(record, n_modes)
-    blocks = [_basis(record, basis, number, pictures) for number, basis in enumerate(record.bases.values())]
+    chapters = _chapters(record, pictures)
     tail = [
         ("plan", "Plan and measurement", sections.plan(record)),
         ("provenance", "Provenance", sections.provenance(record)),
         ("use", "Use this model", sections.loading(record)),
     ]
-    contents = [(f"b{number}", name) for number, name in enumerate(record.bases)] + [(anchor, title) for anchor, title, _ in tail]
     source = files("nwidth.report")
     return Template(source.joinpath("page.html").read_text("utf-8")).substitute(
         style=source.joinpath("page.css").read_text("utf-8"),
@@ -62,8 +67,8 @@ def render_page(record: RunRecord, *, n_modes: int = 6) -> str:
         date=text(_date(record)),
         results=sections.results(record),
         summary=sections.summary(record),
-        contents=join(tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in contents),
-        body=join([*blocks, *(tag("section", tag("h2", title), content, id=anchor) for anchor, title, content in tail)]),
+        contents=join(tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title, _ in (*chapters, *tail)),
+        body=join(tag("section", tag("h2", title), content, id=anchor) for anchor, title, content in (*chapters, *tail)),
     )
 
 
@@ -75,22 +80,51 @@ def _date(record: RunRecord) -> str:
     )
 
 
+def _chapters(record: RunRecord, pictures: Mapping[tuple[str, str], Html]) -> list[tuple[str, str, Html]]:
+    """(anchor, title, content) of what a model holds: its bases, or its atlas, the global basis and the local ones, shorter."""
+    bases = list(record.bases.values())
+    if record.atlas is None:
+        return [
+            (f"b{number}", f"Basis {basis.name}", _basis(record, basis, number, pictures)) for number, basis in enumerate(bases)
+        ]
+    one, *others = bases
+    medoids = [markup for name in one.fields if (markup := pictures.get((MEDOIDS, name)))]
+    local = [
+        tag("div", tag("h3", basis.name), _local_basis(record, basis, pictures), id=f"b{number}")
+        for number, basis in enumerate(others, 1)
+    ]
+    return [
+        ("atlas", "Atlas", atlas_section(record.atlas, medoids, record.learned)),
+        ("b0", f"Basis {one.name}", _basis(record, one, 0, pictures)),
+        ("local", "Local bases", join([sections.overview(record), *local])),
+    ]
+
+
 def _basis(record: RunRecord, basis: Basis, number: int, pictures: Mapping[tuple[str, str], Html]) -> Html:
-    """All sections of one basis."""
+    """All parts of one basis."""
     prefix = f"b{number}"
-    drawn = [(name, pictures.get((basis.name, name))) for name in basis.fields]
-    modes = [part for name, markup in drawn if markup for part in (tag("h4", name) if len(drawn) > 1 else Html(""), markup)]
-    return tag(
-        "section",
-        tag("h2", "Basis ", basis.name),
+    modes = _modes(basis, pictures)
+    return join([
         sections.certificate(record, basis),
         sections.how_it_was_made(basis),
+        engine.remainder(record.entry(basis.name)),
         tag("h3", "Spectrum"), sections.spectrum(record, basis, prefix),
         tag("h3", "Errors, snapshot by snapshot"), sections.errors(record, basis, prefix),
-        *((tag("h3", "Modes"), join(modes)) if modes else ()),
+        *((tag("h3", "Modes"), modes) if modes else ()),
         tag("h3", "Coefficients"), sections.coefficients(basis, prefix),
-        id=prefix,
-    )  # fmt: skip
+    ])  # fmt: skip
+
+
+def _local_basis(record: RunRecord, basis: Basis, pictures: Mapping[tuple[str, str], Html]) -> Html:
+    """A local basis: certificate, provenance, modes. Its errors and its spectrum are among those of all parts."""
+    return join([sections.certificate(record, basis), sections.how_it_was_made(basis), _modes(basis, pictures)])
+
+
+def _modes(basis: Basis, pictures: Mapping[tuple[str, str], Html]) -> Html:
+    """Pictures of the first modes of every field; field names stand above them where there are several."""
+    drawn = [(name, pictures.get((basis.name, name))) for name in basis.fields]
+    parts = [part for name, markup in drawn if markup for part in (tag("h4", name) if len(drawn) > 1 else Html(""), markup)]
+    return join(parts) if parts else Html("")
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -98,7 +132,7 @@ def _basis(record: RunRecord, basis: Basis, number: int, pictures: Mapping[tuple
 
 def draw_pictures(record: RunRecord, n_modes: int) -> dict[tuple[str, str], Html]:
     """(basis, field) -> the pictures of its first modes; everything on the mesh is drawn by one second process."""
-    wanted = _modes_each(record, n_modes)
+    wanted = _wanted(record, n_modes)
     if not wanted:
         return {}
     drawn: dict[tuple[str, str], FieldPictures] = {}
@@ -107,32 +141,48 @@ def draw_pictures(record: RunRecord, n_modes: int) -> dict[tuple[str, str], Html
         scene = None
         if record.mesh is not None and record.mesh.n_points:
             scene = Scene(record.mesh, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nwidth-report-"))))
-        for (name, item), place in record.places.items():
-            modes = FieldModes(record.bases[name], item, place, wanted)
-            drawn[name, item] = draw_field(modes, record.mesh, record.point_cell, scene)
+        for key, modes in wanted.items():
+            drawn[key] = replace(draw_field(modes, record.mesh, record.point_cell, scene), note=modes.note)
         if scene is not None:
             rendered = scene.render()
     return {key: _field_markup(key, result, rendered, f"m{number}") for number, (key, result) in enumerate(drawn.items())}
 
 
-def _modes_each(record: RunRecord, n_modes: int) -> int:
-    """Modes to draw of every field, so that all pictures stay below `MOST_TILES`."""
-    per_mode = sum(2 if place.components else 1 for place in record.places.values())
-    return 0 if n_modes <= 0 else max(FEWEST_MODES, min(n_modes, MOST_TILES // max(per_mode, 1)))
+def _wanted(record: RunRecord, n_modes: int) -> dict[tuple[str, str], FieldModes]:
+    """What is drawn, by (basis, field): representatives first, modes of the main bases, then as many local ones as are left."""
+    if n_modes <= 0:
+        return {}
+    names = list(record.bases)
+    main = names[:1] if record.atlas is not None else names
+    wanted: dict[tuple[str, str], FieldModes] = {}
+    if record.atlas is not None:
+        own = {field: place for (name, field), place in record.places.items() if name in main}
+        wanted |= {(MEDOIDS, field): medoids_of(record.atlas, field, place) for field, place in own.items()}
+    first = _each(record, main, n_modes, MOST_TILES // 2 if record.atlas is not None else MOST_TILES)
+    others = _each(record, names[len(main) :], min(n_modes, LOCAL_MODES), MOST_TILES // 2)
+    for (name, field), place in record.places.items():
+        # The mean of local bases is that of the global one.
+        count = first if name in main else others
+        wanted[name, field] = FieldModes(record.bases[name], field, place, count, with_mean=name in main)
+    return wanted
+
+
+def _each(record: RunRecord, names: Sequence[str], n_modes: int, most: int) -> int:
+    """Modes to draw of every field of some bases, so that their pictures are at most `most`, but one each."""
+    per_mode = sum(2 if place.components else 1 for (name, _), place in record.places.items() if name in names)
+    return max(FEWEST_MODES, min(n_modes, most // max(per_mode, 1)))
 
 
 def _field_markup(key: tuple[str, str], drawn: FieldPictures, rendered: Rendered, prefix: str) -> Html:
     """One field's figure, or its tiles with their colour bars."""
     parts = []
-    unit = drawn.units or "the field's own unit"
-    scale = f"Each mode is scaled to what it typically contributes to a snapshot (its coefficient's root mean square), in {unit}."
     if drawn.figure is not None:
-        parts.append(figure(Html(inline_svg(drawn.figure, drawn.alt, prefix)), scale))
+        parts.append(figure(Html(inline_svg(drawn.figure, drawn.alt, prefix)), drawn.note))
     if drawn.tiles:
         tiles = [_tile(tile, rendered.pictures[tile.number], drawn.units) for tile in drawn.tiles]
         parts += [
             tag("div", *tiles, class_="tiles pairs" if any(tile.part.name == "size" for tile in drawn.tiles) else "tiles"),
-            tag("p", scale, class_="note"),
+            tag("p", drawn.note, class_="note"),
         ]
     remarks = " ".join(remark for remark in (drawn.remark, rendered.remark if drawn.tiles else "") if remark)
     return join([*parts, tag("p", f"{key[1]}: {remarks}", class_="note") if remarks else Html("")])

@@ -50,6 +50,8 @@ class FieldPictures:
     alt: str = ""
     remark: str = ""
     units: str = ""
+    note: str = ""
+    """How the pictures are scaled."""
 
 
 def draw_field(modes: FieldModes, mesh: Mesh | None, point_cell: NDArray[np.int64] | None, scene: Scene | None) -> FieldPictures:
@@ -57,7 +59,7 @@ def draw_field(modes: FieldModes, mesh: Mesh | None, point_cell: NDArray[np.int6
     from nwidth.report import plots
 
     array, place = modes.basis.modes_by_field[modes.name], modes.place
-    units, what = place.units, f"First modes of {modes.name}"
+    units, what = place.units, modes.what
     if int(np.prod(array.shape[1:])) > LARGEST_FIELD:
         return FieldPictures(remark=f"{words.number(int(np.prod(array.shape[1:])))} values are too many to draw here.")
     if len(modes.dims) > 1:
@@ -92,7 +94,7 @@ def _draw_on_mesh(modes: FieldModes, mesh: Mesh, point_cell: NDArray[np.int64] |
     tiles = []
     for title, values, signed in modes.items():
         for part in modes.parts(values, signed=signed):
-            shown = part.values if owner is None else cell_means(part.values, owner, mesh.n_cells)
+            shown = shown_values(part.values, owner, mesh)
             low, high = part.limits
             number = scene.add(Painting(shown, "point" if modes.place.location == "node" else "cell", low, high, part.colours))
             name = f"{title}: {part.name}" if part.name else title
@@ -102,6 +104,11 @@ def _draw_on_mesh(modes: FieldModes, mesh: Mesh, point_cell: NDArray[np.int64] |
             tiles.append(Tile(name, alt, Part(part.name, np.array([low, high]), part.signed), number))
     averaged = "" if owner is None else "Integration-point values are averaged over each cell. "
     return FieldPictures(tuple(tiles), remark=(averaged + remark).strip(), units=modes.place.units)
+
+
+def shown_values(values: NDArray[np.float64], owner: NDArray[np.int64] | None, mesh: Mesh) -> NDArray[np.float64]:
+    """Values as a mesh shows them: those of integration points averaged over the cells that `owner` names."""
+    return values if owner is None else cell_means(values, owner, mesh.n_cells)
 
 
 def owning_cells(modes: FieldModes, mesh: Mesh, point_cell: NDArray[np.int64] | None) -> tuple[NDArray[np.int64] | None, str]:

@@ -20,8 +20,13 @@ from numpy.typing import NDArray
 
 from nwidth.errors import FormatError
 from nwidth.mesh import Mesh
+from nwidth.models.atlas import GLOBAL, Atlas
+from nwidth.models.atlas_files import FOLDER as ATLAS
+from nwidth.models.atlas_files import read_atlas
 from nwidth.models.basis import Basis
 from nwidth.models.files import read_basis, read_manifest, read_mesh
+from nwidth.models.learned import FOLDER as LEARNING
+from nwidth.models.learned import Learned, read_learned
 from nwidth.report import words
 
 MODEL = "model.zarr"
@@ -52,6 +57,10 @@ class RunRecord:
     mesh: Mesh | None = None
     point_cell: NDArray[np.int64] | None = None
     """(n_points,): owning cell of every integration point, where the model has it."""
+    atlas: Atlas | None = None
+    """The partition, where the model has one."""
+    learned: Learned | None = None
+    """What it has learnt, where it has."""
 
     @property
     def study(self) -> str:
@@ -65,11 +74,27 @@ class RunRecord:
                 return dict(source[name])
         return {}
 
+    def entry(self, basis: str) -> Mapping[str, Any]:
+        """What the manifest says of one basis."""
+        bases = self.manifest.get("bases")
+        found = bases.get(basis) if isinstance(bases, Mapping) else None
+        return found if isinstance(found, Mapping) else {}
+
     @property
     def rtol(self) -> float | None:
         """The relative projection error that was asked for, where one was."""
         reduce = self.section("configuration").get("reduce")
         value = reduce.get("rtol") if isinstance(reduce, Mapping) else self.section("configuration").get("rtol")
+        return float(value) if isinstance(value, int | float) else None
+
+    def asked(self, basis: str) -> float | None:
+        """The tolerance that was asked of one basis: local ones have their own, or the global one's, or a rank and none."""
+        local = self.section("configuration").get(ATLAS)
+        if self.atlas is None or basis == GLOBAL or not isinstance(local, Mapping):
+            return self.rtol
+        if local.get("rank") is None and local.get("rtol") is None:
+            return self.rtol
+        value = local.get("rtol")
         return float(value) if isinstance(value, int | float) else None
 
 
@@ -119,6 +144,8 @@ def read_run(folder: str | Path) -> RunRecord:
     ------
     nwidth.errors.StoreError
         There is no model in the folder.
+    nwidth.errors.LayoutError
+        Its atlas, or what it has learnt, is damaged.
     nwidth.errors.FormatError
         ``run.json`` is not a JSON object.
     """
@@ -134,6 +161,8 @@ def read_run(folder: str | Path) -> RunRecord:
         places={(name, item): field_place(model, name, item) for name, basis in bases.items() for item in basis.fields},
         mesh=read_mesh(model),
         point_cell=read_point_cell(model),
+        atlas=read_atlas(model, manifest, bases) if ATLAS in manifest else None,
+        learned=read_learned(model) if (model / LEARNING).is_dir() else None,
     )
 
 

@@ -32,9 +32,13 @@ RENDER_SECONDS = 120.0
 LONGEST_SIDE = 720
 EDGE = "#6b7280"
 FEATURE_ANGLE = 30.0
+# Its anti-aliasing draws so many pixels for one, in both directions, and a point's size counts them.
+SUPERSAMPLED = 4
+# Pixels of a point of a cloud, and how far points overlap: gaps between them would be all that one sees.
+SMALLEST_POINT, LARGEST_POINT, OVERLAP = 2.0, 12.0, 1.4
 # By dimension of the mesh. Colours are to be read against the colour bar: a plane mesh takes no light, a body little.
 LOOKS: dict[int, dict[str, Any]] = {
-    0: {"lighting": False, "style": "points", "point_size": 6.0},
+    0: {"lighting": False, "style": "points"},
     1: {"lighting": False, "style": "wireframe", "line_width": 3.0},
     2: {"lighting": False},
     3: {"ambient": 0.6, "diffuse": 0.45, "specular": 0.0, "smooth_shading": True, "split_sharp_edges": True},
@@ -140,7 +144,8 @@ def paint(mesh: Mesh, painting: Painting, view: View, longest: int = LONGEST_SID
             flat[order, 0],
             flat[order, 1],
             c=values[order],
-            s=9,
+            s=(0.72 * point_pixels(view, mesh.n_points, longest)) ** 2,
+            marker="s",
             cmap=painting.colours,
             vmin=painting.low,
             vmax=painting.high,
@@ -150,6 +155,14 @@ def paint(mesh: Mesh, painting: Painting, view: View, longest: int = LONGEST_SID
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True)
     return buffer.getvalue()
+
+
+def point_pixels(view: View, count: int, longest: int = LONGEST_SIDE) -> float:
+    """Side of a point's square in pixels, so that so many, spread evenly over the frame, leave no gaps."""
+    width, height = view.pixels(longest)
+    scale = min(width / view.half_width, height / view.half_height) / 2
+    side = float(np.sqrt(4 * view.half_width * view.half_height / max(count, 1))) * scale
+    return float(np.clip(OVERLAP * side, SMALLEST_POINT, LARGEST_POINT))
 
 
 def _paint_faces(axes: Axes, mesh: Mesh, painting: Painting, view: View) -> None:
@@ -200,7 +213,9 @@ def draw_job(folder: Path) -> None:
     if outline is not None and outline.n_cells:
         plotter.add_mesh(outline, color=EDGE, line_width=2.0, lighting=False)
     _aim(plotter, view)
-    look = LOOKS[dimension(mesh)]
+    look = dict(LOOKS[dimension(mesh)])
+    if not dimension(mesh):
+        look["point_size"] = SUPERSAMPLED * point_pixels(view, mesh.n_points)
     for number, job in enumerate(jobs):
         plotter.add_mesh(
             surface, scalars=f"values-{number}", preference=job["on"], cmap=job["colours"], clim=(job["low"], job["high"]),

@@ -10,7 +10,8 @@ import numpy as np
 
 from nwidth.models.basis import Basis
 from nwidth.models.certificate import MAX_DEFECT, Certificate
-from nwidth.report import figures, words
+from nwidth.report import engine, figures, words
+from nwidth.report.atlas.section import dictionary
 from nwidth.report.markup import Html, facts, figure, join, table, tag
 from nwidth.report.record import MODEL, RunRecord, snapshot_table
 from nwidth.report.styling import Plot, inline_svg
@@ -26,7 +27,7 @@ def headline(record: RunRecord, basis: Basis) -> str:
         n_snapshots=len(certificate.relative_errors),
         fields=basis.fields,
         achieved=certificate.frobenius_error,
-        asked=record.rtol,
+        asked=record.asked(basis.name),
         worst=certificate.worst_error,
         where=snapshots.where(certificate.worst_snapshot),
     )
@@ -36,21 +37,30 @@ def results(record: RunRecord) -> Html:
     """What came out: a sentence for one basis, a table for several."""
     if not record.bases:
         return tag("p", "This model has no basis.")
+    if record.atlas is not None:
+        return tag("p", dictionary(record.atlas), class_="headline")
     if len(record.bases) == 1:
         return tag("p", *(headline(record, basis) for basis in record.bases.values()), ".", class_="headline")
-    rows = [
+    return overview(record)
+
+
+def overview(record: RunRecord) -> Html:
+    """All bases in one table, each with what was asked of it."""
+    rows: list[tuple[Any, ...]] = [
         (
             tag("a", name, href=f"#b{number}"),
             words.number(basis.rank),
             words.error(basis.certificate.frobenius_error),
+            words.error(record.asked(name)),
             words.error(basis.certificate.worst_error),
             snapshot_table(basis).where(basis.certificate.worst_snapshot),
         )
         for number, (name, basis) in enumerate(record.bases.items())
     ]
-    asked = "" if record.rtol is None else f", asked {words.error(record.rtol)}"
-    header = ("basis", "modes", f"projection error{asked}", "worst snapshot", "which")
-    return table(f"{words.count(len(rows), 'basis')}, each with its own certificate", header, rows, numeric=[1, 2, 3])
+    header: tuple[str, ...] = ("basis", "modes", "projection error", "asked", "worst snapshot", "which")
+    if all(record.asked(name) is None for name in record.bases):
+        header, rows = header[:3] + header[4:], [row[:3] + row[4:] for row in rows]
+    return table(f"{words.count(len(rows), 'basis')}, each with its own certificate", header, rows, numeric=[1, 2, 3, 4])
 
 
 def summary(record: RunRecord) -> Html:
@@ -77,15 +87,28 @@ def _how(proof: Certificate) -> str:
     return "bounded from above" if proof.bound else "measured"
 
 
+def _total(basis: Basis) -> float:
+    """Sum of the squares of all singular values, computed or not."""
+    return float(np.sum(basis.spectrum.singular_values**2) + basis.spectrum.missed_energy)
+
+
+def _asked_in_words(record: RunRecord, basis: Basis) -> str:
+    """Where the tolerance of a basis comes from."""
+    asked = record.asked(basis.name)
+    if asked is not None:
+        return "the rtol of the study" if asked == record.rtol else "the rtol of the study's local bases"
+    return "the study gave no rtol" if record.rtol is None else "the study's local bases have a rank, and no rtol"
+
+
 def certificate(record: RunRecord, basis: Basis) -> Html:
     """Every number of the certificate with what it means."""
-    proof, asked = basis.certificate, record.rtol
+    proof, asked = basis.certificate, record.asked(basis.name)
     where = snapshot_table(basis).where(proof.worst_snapshot)
     rows: list[tuple[Any, str, str]] = [
         ("modes", words.number(basis.rank), f"rank of the basis; {basis.truncation or 'the reason was not recorded'}"),
         ("projection error", words.error(proof.frobenius_error, 3),
          f"relative, {_how(proof)} over all snapshots together (Frobenius)"),
-        ("asked", words.error(asked), "the rtol of the study" if asked is not None else "the study gave no rtol"),
+        ("asked", words.error(asked), _asked_in_words(record, basis)),
         ("promised by the spectrum", words.error(proof.expected_error, 3), "from the singular values that were left out"),
         ("worst snapshot", words.error(proof.worst_error, 3), f"its relative error; {where}"),
         ("orthogonality defect", words.number(proof.orthogonality_defect),
@@ -93,6 +116,9 @@ def certificate(record: RunRecord, basis: Basis) -> Html:
         ("trustworthy values", f"{basis.spectrum.trusted} of {len(basis.spectrum.singular_values)}",
          f"singular values above the floor {words.number(basis.spectrum.floor)} of the {basis.spectrum.route} route"),
     ]  # fmt: skip
+    if basis.spectrum.missed_energy:
+        share = words.error(np.sqrt(basis.spectrum.missed_energy / _total(basis)), 3)
+        rows.append(("beyond the sample", share, "relative norm of what the random sample did not span, measured"))
     if proof.repaired:
         rows.append(
             (
@@ -150,7 +176,7 @@ def how_it_was_made(basis: Basis) -> Html:
 
 def spectrum(record: RunRecord, basis: Basis, prefix: str) -> Html:
     """Spectrum, energy and error curves."""
-    values, rtol = basis.spectrum.singular_values, record.rtol
+    values, rtol = basis.spectrum.singular_values, record.asked(basis.name)
     floor = (
         f"values below {words.number(basis.spectrum.floor)} are rounding"
         if basis.spectrum.floor > 0
@@ -185,8 +211,8 @@ def errors(record: RunRecord, basis: Basis, prefix: str) -> Html:
     )
     worst = np.argsort(proof.relative_errors, kind="stable")[::-1][:N_WORST]
     units = {name: snapshots.parameter_units.get(name, "") for name in snapshots.parameters}
-    header = ["snapshot", "simulation", f"time in {snapshots.time_units}" if snapshots.time_units else "time",
-              *(f"{name} in {unit}" if unit else name for name, unit in units.items()), "relative error", "norm"]  # fmt: skip
+    header = ["snapshot", "simulation", words.in_unit("time", snapshots.time_units),
+              *(words.in_unit(name, unit) for name, unit in units.items()), "relative error", "norm"]  # fmt: skip
     rows = [
         [
             str(index), snapshots.simulation[index] or "–",
@@ -200,7 +226,7 @@ def errors(record: RunRecord, basis: Basis, prefix: str) -> Html:
     caption = f"Relative projection error of every snapshot.{shaded} A snapshot without any error has no dot."
     return join(
         [
-            _plot(figures.snapshot_errors(basis, record.rtol), f"{prefix}-w", alt, caption),
+            _plot(figures.snapshot_errors(basis, record.asked(basis.name)), f"{prefix}-w", alt, caption),
             table("Worst snapshots", header, rows, numeric=[0, *range(2, len(header))]),
         ]
     )
@@ -279,6 +305,9 @@ def plan(record: RunRecord) -> Html:
             tag("p", "Seconds of the tasks, summed over the workers. " + "; ".join(split) + ".", class_="note")
             if split
             else Html(""),
+            engine.blocks(_passes(measured)),
+            engine.settings(planned),
+            engine.routes(planned),
         ]
     )
 
@@ -322,7 +351,7 @@ def provenance(record: RunRecord) -> Html:
     if configuration:
         shown = json.dumps(configuration, indent=2, default=str, ensure_ascii=False)
         parts.append(tag("details", tag("summary", "Configuration, with its defaults"), tag("pre", tag("code", shown))))
-    return join(parts)
+    return join([engine.parents(origin), *parts])
 
 
 def _plain(value: Any) -> str:

@@ -105,6 +105,11 @@ def with_unit(value: str, unit: str) -> str:
     return f"{value} {unit}" if unit and unit != "1" else value
 
 
+def in_unit(name: str, unit: str) -> str:
+    """A quantity on an axis or in a column: ``time in s``; a number without dimension is named alone."""
+    return f"{name} in {unit}" if unit and unit != "1" else name
+
+
 def moment(value: Any, unit: str = "") -> str:
     """A time of a snapshot: a number with its unit, or a date."""
     if isinstance(value, np.datetime64):
