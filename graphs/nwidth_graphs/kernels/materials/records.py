@@ -32,7 +32,8 @@ def law_record(law: Law) -> dict[str, Any]:
         raise ValueError(
             f"a law of type {type(law).__name__} has no record; expected one of {', '.join(_KINDS)}: keep it as code"
         )
-    return _record(law)
+    record: dict[str, Any] = _record(law)
+    return record
 
 
 def _record(part: Any) -> Any:
