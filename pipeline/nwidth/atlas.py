@@ -19,6 +19,7 @@ from nwidth.models.basis import Basis
 from nwidth.problems import SPARSE, Memory, problem_from_arrays
 from nwidth.sparse_products import MatrixRows
 from nwidth.stages.atlas import AtlasReduction, Wanted, local_request, table_of
+from nwidth.stages.atlas.finished import Finished, finished_basis
 from nwidth.stages.problem import BasisParts, PodResult, Problem
 from nwidth.stages.route import REDUCTIONS, choose_route
 from nwidth.stages.scratch import MemoryScratch, Scratch
@@ -71,8 +72,10 @@ def partition(
     Parameters
     ----------
     snapshots
-        As for `nwidth.pod`; the coordinates ``simulation``, ``time`` and all other numbers along snapshots are used: a
-        simulation is never divided when the gain is measured, parameters guess how well a classifier will do.
+        As for `nwidth.pod`; or a finished `Basis`, a `Model`, or the path of one, whose coefficients are parted without a read of
+        fields: for 100 000 snapshots, and for bases of any route. The coordinates ``simulation``, ``time`` and all other numbers
+        along snapshots are used: a simulation is never divided when the gain is measured, parameters guess how well a classifier
+        will do.
     dissimilarity
         ``"sine"``, ``"euclidean"``, ``"parameters"``; of simulations as subspaces ``"geodesic"``, ``"chordal"``,
         ``"binet-cauchy"``, ``"fubini-study"``, ``"procrustes"``, ``"martin"``, ``"projection"``, ``"spectral"``,
@@ -124,12 +127,6 @@ def partition(
     >>> atlas.count, bool(atlas.own_errors.max() < 0.1 * atlas.global_errors.max())
     (6, True)
     """
-    fields = _as_fields(snapshots, snapshot_dim)
-    inner_product, mesh = _from_store(inner_product, mesh, fields)
-    weights, name = _weights(inner_product, fields)
-    options: dict[str, Any] = {key: value for key, value in (("rtol", rtol), ("rank", rank)) if value is not None}
-    scaling = field_scaling if isinstance(field_scaling, str) else dict(field_scaling)
-    request = _request(basis="joint", inner_product=name, centre=centre, field_scaling=scaling, route=route, **options)
     named, masked = isinstance(dissimilarity, str), isinstance(holdout, np.ndarray)
     section = _section(
         dissimilarity=dissimilarity if named else "sine",
@@ -138,13 +135,21 @@ def partition(
         of=of, time=time, method=method, rtol=local_rtol, rank=local_rank, max_rank=max_rank, overlap=overlap,
         minimum_size=minimum_size, normalise=normalise, tolerance=tolerance, seed=seed,
     )  # fmt: skip
+    own = _Own(None if named else dissimilarity, np.asarray(holdout, bool) if isinstance(holdout, np.ndarray) else None)
+    options: dict[str, Any] = {key: value for key, value in (("rtol", rtol), ("rank", rank)) if value is not None}
+    basis = finished_basis(snapshots)
+    if basis is not None:
+        _refuse_useless(inner_product=inner_product, centre=centre, field_scaling=field_scaling, route=route, mesh=mesh)
+        wanted = own.wanted(local_request(section, _request(**options)), basis.coefficients.coords, basis.coefficients.shape[1])
+        return Finished(basis).atlas(wanted, _bytes(memory))
+    fields = _as_fields(snapshots, snapshot_dim)
+    inner_product, mesh = _from_store(inner_product, mesh, fields)
+    weights, name = _weights(inner_product, fields)
+    scaling = field_scaling if isinstance(field_scaling, str) else dict(field_scaling)
+    request = _request(basis="joint", inner_product=name, centre=centre, field_scaling=scaling, route=route, **options)
     first = next(iter(fields.values()))
-    wanted = Wanted(
-        section=local_request(section, request),
-        table=table_of({key: value for key, value in first.coords.items() if value.ndim == 1}, first.shape[0]),
-        matrix=None if named else dissimilarity,
-        held_out=np.asarray(holdout, bool) if isinstance(holdout, np.ndarray) else None,
-    )
+    along = {key: value for key, value in first.coords.items() if value.ndim == 1}
+    wanted = own.wanted(local_request(section, request), along, first.shape[0])
     with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
         plain = {key: _plain_component(array) for key, array in fields.items()}
         problem = _problem(plain, request, Memory(_bytes(memory)), weights=weights, mesh=mesh, scratch=Path(scratch))
@@ -162,6 +167,25 @@ def _problem(fields: Mapping[str, xr.DataArray], request: ReduceSection, memory:
         return problem
     route = choose_route(request).reduction.name
     return problem_from_arrays(fields, request.model_copy(update={"route": route}), memory, **options)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What a user gives in arrays, and a study cannot."""
+
+    matrix: Any
+    held_out: NDArray[np.bool_] | None
+
+    def wanted(self, section: AtlasSection, coordinates: Mapping[Any, Any], count: int) -> Wanted:
+        return Wanted(section, table_of(coordinates, count), self.matrix, self.held_out)
+
+
+def _refuse_useless(**given: Any) -> None:
+    """Refuse options that have no meaning for a finished basis."""
+    usual = {"inner_product": "identity", "centre": False, "field_scaling": "unit", "route": "auto", "mesh": None}
+    for name, value in given.items():
+        if not (isinstance(value, type(usual[name])) and value == usual[name]):
+            raise ConfigError(f"{name} has no meaning for a finished basis, which has its own; leave it out")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from nwidth.stages.atlas.coordinates import Coordinates
 from nwidth.stages.atlas.curves import width_curves
 from nwidth.stages.atlas.cuts import LocalCut, local_cut
 from nwidth.stages.atlas.items import Items, SnapshotTable, items_of
-from nwidth.stages.atlas.parts import RESTARTS, Ground, Parts, least_size, partition_items
+from nwidth.stages.atlas.parts import RESTARTS, SAMPLE, Ground, Parts, least_size, partition_items
 from nwidth.stages.atlas.spaces import ItemSpace, given_space, item_space
 from nwidth.stages.atlas.splits import splits_of
 from nwidth.stages.atlas.trials import Bench, Trial, counts_to_try, gain_map, ladder, thinned, try_all
@@ -192,6 +192,11 @@ def _notes(request: AtlasSection, items: Items, active: Indices, parts: Parts, c
     if len(parts.representatives) < choice.count:
         absorbed = choice.count - len(parts.representatives)
         notes.append(f"{absorbed} of {choice.count} clusters had fewer than {least} {items.of}, and joined their neighbours")
+    if parts.sampled is not None:
+        notes.append(
+            f"{items.count} {items.of} are too many for a matrix of all pairs: medoids are those of samples of {SAMPLE}, whose "
+            f"loss on a validation sample is {parts.sampled:.3f} times that of medoids found on it"
+        )
     if len(active) < items.count:
         zero = items.count - len(active)
         notes.append(f"{zero} of {items.count} {items.of} are zero: they lie in every basis, and are counted to cluster 0")

@@ -27,10 +27,16 @@ class LocalCut:
 
     own: Indices
     """Snapshots of the cluster, ascending."""
-    transform: Floats
-    """(m, r): ``Phi = S T``; zero in the rows of snapshots that are no members."""
-    predicted: Floats
-    """(r, m): coefficients of the own snapshots, zero for the others."""
+    modes: Floats
+    """T (N, r): in the frame of the coordinates."""
+    members: Indices
+    """(m_k,): snapshots that shape the basis, the own ones and those that are borrowed."""
+    combination: Floats
+    """(m_k, r): how each mode is made of the members."""
+    own_coefficients: Floats
+    """(r, m_own)."""
+    snapshots: int
+    """m, of all."""
     singular_values: Floats
     """Of all members, borrowed ones too, as they enter."""
     floor: float
@@ -46,7 +52,21 @@ class LocalCut:
     @property
     def rank(self) -> int:
         """r."""
-        return int(self.transform.shape[1])
+        return int(self.modes.shape[1])
+
+    @property
+    def transform(self) -> Floats:
+        """(m, r): ``Phi = S T``; zero in the rows of snapshots that are no members."""
+        whole = np.zeros((self.snapshots, self.rank))
+        whole[self.members] = self.combination
+        return whole
+
+    @property
+    def predicted(self) -> Floats:
+        """(r, m): coefficients of the own snapshots, zero for the others."""
+        whole = np.zeros((self.rank, self.snapshots))
+        whole[:, self.own] = self.own_coefficients
+        return whole
 
 
 def local_cut(
@@ -70,14 +90,13 @@ def local_cut(
     # Columns of W / s from those of T: Y'T / s^2.
     inverse = coordinates.inverse_norms[members] if normalise else np.ones(len(members))
     Y = unit if normalise else unit * norms
-    transform = np.zeros((coordinates.unit.shape[1], wanted))
-    transform[members] = inverse[:, None] * (Y.T @ modes) / s[:wanted] ** 2
-    predicted = np.zeros((wanted, coordinates.unit.shape[1]))
-    predicted[:, own] = (modes.T @ coordinates.unit[:, own]) * coordinates.norms[own]
     return LocalCut(
         own=own,
-        transform=transform,
-        predicted=predicted,
+        modes=modes,
+        members=members,
+        combination=inverse[:, None] * (Y.T @ modes) / s[:wanted] ** 2,
+        own_coefficients=(modes.T @ coordinates.unit[:, own]) * coordinates.norms[own],
+        snapshots=coordinates.unit.shape[1],
         singular_values=s,
         floor=floor,
         expected_error=float(errors[wanted]),

@@ -34,6 +34,8 @@ Indices = NDArray[np.int64]
 RESTARTS = 4
 # BUILD looks at the whole matrix once for every medoid; the farthest-point start does not.
 BUILD_UP_TO = 2000
+# Items of a sample, where no square matrix of all is made.
+SAMPLE = 2000
 # No cluster need have more than this share of all items: small sets would otherwise have no clusters at all.
 LEAST_SHARE = 6
 
@@ -74,6 +76,8 @@ class Parts:
     to_items: Floats
     """(K, I'): dissimilarities of the representatives to them."""
     partition: Partition
+    sampled: float | None = None
+    """Where the medoids are of samples: the loss on a validation sample, over that of medoids found on it; else None."""
 
     @property
     def loss(self) -> float:
@@ -95,10 +99,10 @@ def partition_items(ground: Ground, count: int | None, request: AtlasSection, mi
     space, items = ground.space, ground.items
     if count is not None and count > len(items):
         raise ConfigError(f"{count} clusters of {len(items)} items were asked for; ask for at most {len(items)}")
-    found = _representatives(ground, count, request, restarts)
+    found, sampled = _representatives(ground, count, request, restarts)
     to_items = np.asarray(space.between(items[found], items), np.float64)
     kept = keep_large(to_items, minimum, found)
-    return Parts(space, items, items[found[kept]], to_items[kept], nearest(to_items[kept], found[kept]))
+    return Parts(space, items, items[found[kept]], to_items[kept], nearest(to_items[kept], found[kept]), sampled)
 
 
 def least_size(request: AtlasSection, items: int, count: int = LEAST_SHARE // 2) -> int:
@@ -111,22 +115,23 @@ def least_size(request: AtlasSection, items: int, count: int = LEAST_SHARE // 2)
     return max(1, min(request.minimum_size, items // LEAST_SHARE, items // (2 * count)))
 
 
-def _representatives(ground: Ground, count: int | None, request: AtlasSection, restarts: int) -> Indices:
-    """Places in `items`, ascending."""
+def _representatives(ground: Ground, count: int | None, request: AtlasSection, restarts: int) -> tuple[Indices, float | None]:
+    """Places in the items, ascending; and what samples cost, where there were any."""
     space, items = ground.space, ground.items
     if request.method == "tree":
         tree = projection_error_tree(_vectors(space, items, "tree", ("sine",)), request.tolerance, most=count)
-        return np.sort(tree.anchors)
+        return np.sort(tree.anchors), None
     if count is None:
         raise ConfigError(f'method = "{request.method}" needs a number of clusters')
     if request.method == "k-means":
-        return _nearest_to_means(space, items, count, request)
-    if space.matrix is None:
+        return _nearest_to_means(space, items, count, request), None
+    if space.matrix is None and len(items) > SAMPLE:
         vectors = _vectors(space, items, "k-medoids", tuple(BETWEEN))
-        return sampled_k_medoids(vectors, count, seed=request.seed, between=BETWEEN[space.name]).medoids
+        found = sampled_k_medoids(vectors, count, sample=SAMPLE, seed=request.seed, between=BETWEEN[space.name])
+        return found.medoids, found.validation_ratio
     medoids = k_medoids(ground.square, count, start=ground.start(count), restarts=restarts, seed=request.seed).medoids
     ground.found[count] = medoids
-    return medoids
+    return medoids, None
 
 
 def _nearest_to_means(space: ItemSpace, items: Indices, count: int, request: AtlasSection) -> Indices:
@@ -146,4 +151,4 @@ def _vectors(space: ItemSpace, items: Indices, method: str, allowed: tuple[str, 
             f'atlas.method = "{method}" needs dissimilarity = "{" or ".join(allowed)}", and {space.name!r} was asked for; use '
             'method = "k-medoids"'
         )
-    return space.vectors[:, items]
+    return space.vectors if len(items) == space.count else space.vectors[:, items]
