@@ -9,6 +9,7 @@ import typer
 
 from nwidth.cli.output import amount, emit_json, rows, say, table
 from nwidth.cli.progress import reporting
+from nwidth.report.saving import check_picture
 
 if TYPE_CHECKING:
     from nwidth.models.atlas import GainMap
@@ -21,18 +22,34 @@ def compare(
         list[str] | None, typer.Option(help="Dissimilarity to compare; repeat for several. That of the study by default.")
     ] = None,
     modes: Annotated[int | None, typer.Option(help="Show this number of modes only, as far as it was tried.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw what was tried into this file, .png, .svg or .pdf.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")] = False,
 ) -> None:
     """Compare dictionaries of local bases before one is made. Reads the fields once, or not at all."""
     from nwidth.config import load_study
     from nwidth.runs.comparing import compare as compare_study
 
+    if plot is not None:
+        check_picture(plot)
     with reporting(quiet=json) as report:
         found = compare_study(load_study(study), dissimilarity or (), progress=report)
     if json:
         emit_json(found.as_dict())
-        return
-    say(*_lines(found, modes))
+    else:
+        say(*_lines(found, modes))
+    if plot is not None:
+        _draw(found, plot)
+        if not json:
+            say("", f"  drawn in {plot}")
+
+
+def _draw(found: Comparison, into: Path) -> None:
+    from nwidth.plots import comparison
+    from nwidth.report.saving import save_picture
+
+    save_picture(comparison(found.gain), into)
 
 
 def _lines(found: Comparison, modes: int | None) -> list[str]:

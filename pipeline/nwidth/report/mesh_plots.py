@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.image import imread
 
 from nwidth.errors import ConfigError
-from nwidth.report.pictures import owning_cells, shown_values
+from nwidth.report.pictures import owning_cells, painted_on, shown_values
 from nwidth.report.scene import Painting, paint
 from nwidth.report.styling import WIDTH, Plot, plain, styled
 from nwidth.report.surface import best_view
@@ -20,6 +22,10 @@ from nwidth.report.surface import best_view
 if TYPE_CHECKING:
     from nwidth.mesh import Mesh
     from nwidth.report.modes import FieldModes
+
+
+# That fit above a picture, by columns: the panel of a tall picture is as narrow as the picture.
+LETTERS = {2: 44, 3: 20}
 
 
 @styled
@@ -40,21 +46,20 @@ def mesh_modes(modes: FieldModes, mesh: Mesh) -> Plot:
         )
     view = best_view(mesh.points)
     parts = [(title, part) for title, values, signed in modes.items() for part in modes.parts(values, signed=signed)]
-    rows = -(-len(parts) // 2)
-    # A picture takes two fifths of the width; its height follows, within reason.
-    high = float(np.clip(0.4 * WIDTH * view.half_height / view.half_width, 0.6, 3.2)) + 0.45
+    # Tall pictures stand three in a row; of its column a picture takes four fifths, and its height follows, within reason.
+    columns = 3 if view.half_height > view.half_width else 2
+    rows = -(-len(parts) // columns)
+    high = float(np.clip(0.8 * WIDTH / columns * view.half_height / view.half_width, 0.6, 3.2)) + 0.6
     figure = Plot(figsize=(WIDTH, rows * high), layout="constrained")
-    axes = figure.subplots(rows, 2, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False)
     for panel in axes.flat:
         panel.axis("off")
     for panel, (title, part) in zip(axes.flat, parts, strict=False):
+        part = replace(part, values=shown_values(part.values, owner, mesh))
         low, top = part.limits
-        shown = shown_values(part.values, owner, mesh)
-        picture = paint(
-            mesh, Painting(shown, "point" if modes.place.location == "node" else "cell", low, top, part.colours), view
-        )
+        picture = paint(mesh, Painting(part.values, painted_on(modes), low, top, part.colours), view)
         panel.imshow(imread(io.BytesIO(picture)))
-        panel.set_title(plain(f"{title}: {part.name}" if part.name else title, 48))
+        panel.set_title(fill(plain(f"{title}: {part.name}" if part.name else title, 48), LETTERS[columns]))
         bar = figure.colorbar(ScalarMappable(Normalize(low, top), colormaps[part.colours]), ax=panel, fraction=0.05, pad=0.02)
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0, labelsize=8)

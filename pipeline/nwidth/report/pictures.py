@@ -11,8 +11,8 @@ field's unit, what the mode typically contributes to a snapshot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,9 +94,10 @@ def _draw_on_mesh(modes: FieldModes, mesh: Mesh, point_cell: NDArray[np.int64] |
     tiles = []
     for title, values, signed in modes.items():
         for part in modes.parts(values, signed=signed):
-            shown = shown_values(part.values, owner, mesh)
+            # Colours reach as far as what is drawn does, which the mean over a cell may not.
+            part = replace(part, values=shown_values(part.values, owner, mesh))
             low, high = part.limits
-            number = scene.add(Painting(shown, "point" if modes.place.location == "node" else "cell", low, high, part.colours))
+            number = scene.add(Painting(part.values, painted_on(modes), low, high, part.colours))
             name = f"{title}: {part.name}" if part.name else title
             span = words.with_unit(f"{words.number(low)} to {words.number(high)}", modes.place.units)
             alt = f"{modes.name}, {name}, drawn on the mesh; values from {span}"
@@ -104,6 +105,11 @@ def _draw_on_mesh(modes: FieldModes, mesh: Mesh, point_cell: NDArray[np.int64] |
             tiles.append(Tile(name, alt, Part(part.name, np.array([low, high]), part.signed), number))
     averaged = "" if owner is None else "Integration-point values are averaged over each cell. "
     return FieldPictures(tuple(tiles), remark=(averaged + remark).strip(), units=modes.place.units)
+
+
+def painted_on(modes: FieldModes) -> Literal["point", "cell"]:
+    """Whether values colour points or cells of the mesh."""
+    return "point" if modes.place.location == "node" else "cell"
 
 
 def shown_values(values: NDArray[np.float64], owner: NDArray[np.int64] | None, mesh: Mesh) -> NDArray[np.float64]:

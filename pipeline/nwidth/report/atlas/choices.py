@@ -21,10 +21,13 @@ from nwidth.report.styling import CATEGORIES, INK, SHADE, WIDTH, Plot, plain, st
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+CURVES_HIGH = 4.3
+"""Inches of the four curves."""
 # Beyond these, all is one colour: a gain of 4, and accuracies that differ by a half.
 LOG_ENDS, MARGIN_ENDS = float(np.log(4.0)), 0.5
 
@@ -55,9 +58,14 @@ def modes_column(atlas: Atlas | GainMap) -> int:
 @styled
 def loss_curve(atlas: Atlas | GainMap) -> Plot:
     """Loss, silhouette, gain and the smallest cluster against the number of clusters, for every dissimilarity that was tried."""
+    figure = Plot(figsize=(WIDTH, CURVES_HIGH), layout="constrained")
+    _draw_curves(figure, atlas)
+    return figure
+
+
+def _draw_curves(figure: FigureBase, atlas: Atlas | GainMap) -> None:
     gain, column = tried(atlas), modes_column(atlas)
     chosen = atlas.count if isinstance(atlas, Atlas) else None
-    figure = Plot(figsize=(WIDTH, 4.3), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     modes = int(gain.ranks[column])
     series: tuple[tuple[str, Floats], ...] = (
@@ -76,7 +84,6 @@ def loss_curve(atlas: Atlas | GainMap) -> Plot:
     _finish(panels, gain, column)
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=min(5, len(labels)))
-    return figure
 
 
 def _finish(panels: Any, gain: GainMap, column: int) -> None:
@@ -116,10 +123,31 @@ def gain_map(atlas: Atlas | GainMap) -> Plot:
     Framed is what the atlas has; of a comparison, or where the atlas is one cluster, the largest expected gain. Gains above 1 are
     blue, below 1 red. A break-even accuracy is blue where the guessed accuracy of a classifier lies above it.
     """
+    figure = Plot(figsize=(WIDTH, sum(_heights(tried(atlas)))), layout="constrained")
+    _draw_maps(figure, atlas)
+    return figure
+
+
+@styled
+def comparison(atlas: Atlas | GainMap) -> Plot:
+    """`loss_curve` above `gain_map`: all that was tried, in one figure."""
+    high = sum(_heights(tried(atlas)))
+    figure = Plot(figsize=(WIDTH, CURVES_HIGH + high), layout="constrained")
+    # One column of two: matplotlib's types do not know that this makes an array.
+    halves: Any = figure.subfigures(2, 1, height_ratios=(CURVES_HIGH, high))
+    _draw_curves(halves[0], atlas)
+    _draw_maps(halves[1], atlas)
+    return figure
+
+
+def _heights(gain: GainMap) -> list[float]:
+    """Inches of the map of every dissimilarity: a line of numbers for every number of clusters."""
+    return [max(1.5, 0.75 + 0.19 * len(rows)) for _, rows in _by_dissimilarity(gain)]
+
+
+def _draw_maps(figure: FigureBase, atlas: Atlas | GainMap) -> None:
     gain = tried(atlas)
-    groups = _by_dissimilarity(gain)
-    heights = [max(1.5, 0.75 + 0.19 * len(rows)) for _, rows in groups]
-    figure = Plot(figsize=(WIDTH, sum(heights)), layout="constrained")
+    groups, heights = _by_dissimilarity(gain), _heights(gain)
     grid = figure.subplots(len(groups), 2, squeeze=False, height_ratios=heights)
     framed = _framed(atlas)
     for (left, right), (name, rows) in zip(grid, groups, strict=True):
@@ -132,7 +160,6 @@ def gain_map(atlas: Atlas | GainMap) -> Plot:
         if framed is not None and framed[0] in rows:
             for axes in (left, right):
                 outline(axes, int(np.flatnonzero(rows == framed[0])[0]), framed[1])
-    return figure
 
 
 def _framed(atlas: Atlas | GainMap) -> tuple[int, int] | None:

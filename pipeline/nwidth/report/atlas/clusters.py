@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nwidth.errors import ConfigError
 from nwidth.models.atlas import GLOBAL
 from nwidth.report import words
-from nwidth.report.atlas.matrices import Shading, draw_matrix
+from nwidth.report.atlas.matrices import DARK, LIGHT, Shading, draw_matrix
 from nwidth.report.figures import RASTERISE_BEYOND, axis_of
 from nwidth.report.record import SnapshotTable, snapshot_table
 from nwidth.report.styling import BLUE, CATEGORIES, INK, ORANGE, SEQUENCE, SHADE, WIDTH, Plot, plain, styled
@@ -58,7 +58,7 @@ class Side:
 
 @styled
 def partition(atlas: Atlas) -> Plot:
-    """Clusters over time and the parameters that vary, representatives ringed; beside it, how many items each cluster has."""
+    """Clusters over time and the parameters that vary, representatives as numbered discs; beside it, the clusters' sizes."""
     sides = sides_of(atlas)
     pairs = pairs_of(sides, atlas)
     columns = min(2, len(pairs))
@@ -121,18 +121,16 @@ def _strips(table: SnapshotTable) -> Side | None:
 
 
 def _scatter(axes: Axes, atlas: Atlas, across: Side, up: Side) -> None:
-    """A dot per item in its cluster's colour, the representatives ringed and numbered."""
+    """A dot per item in its cluster's colour, the representatives as numbered discs."""
     colours = cluster_colours(atlas.count)
     raster = len(atlas.items) > RASTERISE_BEYOND
     for cluster, colour in enumerate(colours):
         own = np.flatnonzero(atlas.item_labels == cluster)
         axes.plot(across.values[own], up.values[own], "o", ms=4, mew=0, color=colour, rasterized=raster)
     for cluster, item in enumerate(atlas.medoids):
-        axes.plot(across.values[[item]], up.values[[item]], "o", ms=9, mfc="none", mec=INK, mew=1.2)
-        axes.annotate(
-            str(cluster), (across.values[item], up.values[item]), xytext=(0, 7), textcoords="offset points", ha="center",
-            fontsize=8.5, color=INK, fontweight="bold",
-        )  # fmt: skip
+        axes.plot(across.values[[item]], up.values[[item]], "o", ms=10, mfc=LIGHT, mec=DARK, mew=1.2)
+        place = (across.values[item], up.values[item])
+        axes.annotate(str(cluster), place, ha="center", va="center_baseline", fontsize=7, color=DARK)
     for side, axis in ((across, axes.xaxis), (up, axes.yaxis)):
         axis.set_label_text(side.label)
         if side.names:

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from nwidth.report.styling import MUTED, WIDTH
+from nwidth.report.styling import MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,14 +71,12 @@ def draw_matrix(
 
 
 def room(axes: Axes, shape: tuple[int, ...]) -> float | None:
-    """Font size of numbers in the cells, or None where they do not fit; as if the axes had their share of the figure."""
+    """Font size of numbers in the cells, or None where they do not fit; the axes as they are before labels take their room."""
     figure = axes.get_figure(root=True)
-    grid = axes.get_gridspec()
-    share = (1, 1) if grid is None else grid.get_geometry()
-    wide, high = 0.85 * WIDTH / share[1] / shape[1], 2.0
-    if figure is not None:
-        wide = 0.82 * figure.get_figwidth() / share[1] / shape[1]
-        high = 0.8 * figure.get_figheight() / share[0] / shape[0]
+    if figure is None:
+        return None
+    inches = axes.get_position().transformed((axes.get_figure(root=False) or figure).transSubfigure)
+    wide, high = inches.width / figure.dpi / shape[1], inches.height / figure.dpi / shape[0]
     if wide < WIDEST_TEXT or high < HIGHEST_TEXT:
         return None
     return float(np.clip(22 * min(wide, 1.8 * high), 6, 8.5))

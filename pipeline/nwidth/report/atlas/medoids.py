@@ -55,7 +55,8 @@ class FieldMedoids(FieldModes):
             values = reproduced(self.atlas, cluster, self.name)
             snapshot = int(self.atlas.medoid_snapshots[cluster])
             missed = words.error(self.atlas.errors[cluster, snapshot])
-            yield f"cluster {cluster}, error {missed}", values, not self.has_components and _two_signs(values)
+            name = self.atlas.items[int(self.atlas.medoids[cluster])]
+            yield f"{cluster}: {name}, error {missed}", values, not self.has_components and _two_signs(values)
 
 
 def reproduced(atlas: Atlas, cluster: int, field: str) -> NDArray[np.float64]:

@@ -70,7 +70,7 @@ def _plot(drawn: Plot, name: str, alt: str, caption: str) -> Html:
 def belonging(atlas: Atlas) -> Html:
     """Map, sizes, silhouette, and a table of the clusters."""
     sizes = words.listing(str(int(size)) for size in atlas.sizes)
-    shown = f"A dot per {atlas.of.removesuffix('s')}, in the colour of its cluster; representatives are ringed and numbered."
+    shown = f"A dot per {atlas.of.removesuffix('s')}, in the colour of its cluster; the numbered discs are the representatives."
     parts = [_plot(clusters.partition(atlas), "map", f"Map of {atlas.count} clusters of {sizes} {atlas.of}.", shown)]
     rows = [
         (
@@ -113,7 +113,7 @@ def reasons(atlas: Atlas) -> Html:
     alt = f"Expected gain and break-even accuracy over numbers of clusters and modes; {largest}."
     caption = (
         "Left, the expected gain: error of one global basis over that of the dictionary, of as many modes; blue above 1. Right, "
-        "the accuracy at which both are equal; blue where a classifier is guessed to do better. " + (on if not parts else "")
+        "the accuracy at which both are equal; blue where a classifier is guessed to do better. " + ("" if parts else f"{on} ")
         + ("Framed is what was made." if atlas.count > 1 else "Framed is the largest gain.")
     )  # fmt: skip
     parts.append(_plot(choices.gain_map(atlas), "gain", alt, caption))
