@@ -173,7 +173,7 @@ def _pairs(residuals: Matrix, errors: Matrix, norms: Matrix | None, smallest_nor
     if len(rho) < FEWEST_PAIRS or not rho.max() > rho.min():
         raise ValueError(
             f"{len(rho)} pairs with a positive residual cannot calibrate an indicator, which takes {FEWEST_PAIRS} of different "
-            "ones; run the reduced model on more training steps or with fewer modes, and take a mask of more points than dual modes"
+            "ones; run the reduced model on more training steps or with fewer modes, and take a mask with more points than modes"
         )
     order = np.lexsort((e, rho))
     return rho[order], e[order]
