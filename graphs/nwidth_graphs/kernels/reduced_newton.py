@@ -226,7 +226,9 @@ def _newton(
         if not rows.size:
             break
         local = [values[rows] for values in temperatures]
-        answer = _evaluate(sets, at, old, local, prescribed[rows], dt)
+        # A draw on its way to infinity overflows quietly: it is dropped below, with a reason.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            answer = _evaluate(sets, at, old, local, prescribed[rows], dt)
         residual = force[rows] - answer.internal
         scale = np.linalg.norm(force[rows], axis=1)
         size = np.linalg.norm(residual, axis=1)

@@ -71,7 +71,7 @@ def require(what: str, value: Property, *, above: float = -np.inf, below: float 
 
 
 def _words(low: float, high: float) -> str:
-    return f"{low:g}" if low == high else f"between {low:g} and {high:g}"
+    return f"{low:g}" if f"{low:g}" == f"{high:g}" else f"between {low:g} and {high:g}"
 
 
 def common_range(record: Any) -> tuple[float, float]:
