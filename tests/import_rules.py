@@ -77,6 +77,7 @@ PIPELINE_ROOMS = (
     "nwidth.plots",
     "nwidth.report",
     "nwidth.runs",
+    "nwidth.showing",
     "nwidth.sources",
     "nwidth.sparse_products",
     "nwidth.stages",
@@ -127,8 +128,9 @@ RULES = (
     pipeline_room("nwidth.fullorder", reason="solvers write files, and know of readers how to open them; stages store them"),
     pipeline_room("nwidth.stores", reason=PROTOCOL_ONLY),
     Rule("nwidth.stores", PROTOCOL_ONLY, forbidden=("nwidth.readers",), but=("nwidth.readers.protocol",)),
-    pipeline_room("nwidth.models", reason="a finished model does not know how it was made"),
+    pipeline_room("nwidth.models", "nwidth.showing", reason="a finished model does not know how it was made"),
     pipeline_room("nwidth.report", "nwidth.models", reason="a report shows what is finished"),
+    pipeline_room("nwidth.showing", "nwidth.models", "nwidth.report", "nwidth.runs", reason="what notebooks show is words"),
     pipeline_room("nwidth.plots", "nwidth.report", reason="plots are the report's, one by one"),
     pipeline_room("nwidth.learning", "nwidth.models", reason="learning runs on what a model keeps, and reads no store"),
     pipeline_room(

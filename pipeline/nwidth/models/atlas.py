@@ -231,6 +231,12 @@ class Atlas:
         """``mean + Phi q`` on the basis of a cluster, or on the global one."""
         return self.bases[GLOBAL if cluster is None else cluster_name(cluster)].reconstruct(coefficients)
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from nwidth.showing import atlas_html
+
+        return atlas_html(self)
+
     def summary(self) -> dict[str, Any]:
         """The scalars and words: what a manifest or a table says."""
         return {

@@ -118,6 +118,12 @@ class Basis:
             return None
         return next(iter(self.mean_by_field.values())) if len(self.mean_by_field) == 1 else xr.Dataset(dict(self.mean_by_field))
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from nwidth.showing import basis_html
+
+        return basis_html(self)
+
     def save(self, path: str | Path) -> Path:
         """Write this basis as a model of its own; see `nwidth.models.model.save_basis`."""
         from nwidth.models.model import save_basis

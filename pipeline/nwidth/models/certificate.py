@@ -63,6 +63,12 @@ class Certificate:
         """The largest relative error of a single snapshot."""
         return float(self.relative_errors[self.worst_snapshot])
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from nwidth.showing import certificate_html
+
+        return certificate_html(self)
+
     def summary(self) -> dict[str, Any]:
         """The scalars, for a manifest or a table."""
         return {

@@ -92,6 +92,12 @@ class Learned:
     notes: tuple[str, ...]
     """What was done otherwise than asked, in words."""
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from nwidth.showing import learned_html
+
+        return learned_html(self)
+
 
 KINDS = (
     Learned,

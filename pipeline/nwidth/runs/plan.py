@@ -86,6 +86,12 @@ class Plan:
         """Upper bound of a worker's resident size."""
         return max(cost.peak_bytes for cost in self.passes)
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from nwidth.showing import plan_html
+
+        return plan_html(self)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {

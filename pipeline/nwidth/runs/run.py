@@ -63,6 +63,12 @@ class RunResult:
         """The report, where one was written."""
         return self.folder / REPORT if (self.folder / REPORT).is_file() else None
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from nwidth.showing import result_html
+
+        return result_html(self)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {

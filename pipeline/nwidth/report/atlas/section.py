@@ -127,7 +127,10 @@ def brackets(atlas: Atlas) -> Html:
         "The worst relative error that the best N modes can have, between its bounds. Where the orange bracket lies below the "
         f"blue one, the worst part of the dictionary does what no single basis of as many modes can.{of}"
     )
-    spectra = "Relative error of the first k modes, from the spectra, over the members of each cluster; the kept rank is ringed."
+    spectra = (
+        "Relative error of the first k modes, from the spectra of what each basis is made of: its members, and those that it borrows "
+        "from neighbours. The kept rank is ringed."
+    )
     return join(
         [
             _plot(widths.widths(atlas), "widths", "Upper and lower bounds of the width, whole set and clusters.", caption),

@@ -66,7 +66,10 @@ def _shown(values: Floats) -> Floats:
 
 @styled
 def spectra(atlas: Atlas) -> Plot:
-    """Relative projection error of the first k modes, from the spectrum: of the global basis, and of every cluster's own."""
+    """Relative projection error of the first k modes, from the spectra: of the global basis, and of every cluster's own.
+
+    A local spectrum is of what its basis is made of: the members, and those that are borrowed from neighbouring clusters.
+    """
     figure = Plot(figsize=(WIDTH, 3.0), layout="constrained")
     axes = figure.add_subplot()
     last = int(2 * max(atlas.bases[GLOBAL].rank, *atlas.ranks, 3))
