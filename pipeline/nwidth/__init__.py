@@ -17,6 +17,7 @@ _HOMES = {
     "Basis": "nwidth.models.basis",
     "Certificate": "nwidth.models.certificate",
     "add_inner_product": "nwidth.sparse_products",
+    "dashboard": "nwidth.dashboards",
     "drop": "nwidth.updating",
     "ingest": "nwidth.stages.ingest",
     "learn": "nwidth.learning.training",

@@ -10,6 +10,7 @@ import typer
 
 from nwidth import __version__
 from nwidth.cli.comparing import compare
+from nwidth.cli.dashboard import dashboard
 from nwidth.cli.learning import learn, learned_lines
 from nwidth.cli.output import amount, basis_lines, count, emit_json, measured_lines, plan_lines, say
 from nwidth.cli.predicting import predict
@@ -222,5 +223,5 @@ def demo(folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Pa
 
 
 add_commands(app)
-for _command in (compare, learn, predict, produce):
+for _command in (compare, learn, predict, produce, dashboard):
     app.command()(_command)

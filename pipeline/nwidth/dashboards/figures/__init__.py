@@ -1,0 +1,1 @@
+"""The dashboard's plots as Bokeh models: pure functions, arrays in, models out; what moves, moves in the browser."""
