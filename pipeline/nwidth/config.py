@@ -298,7 +298,9 @@ class WorkersSection(Section):
     memory: Annotated[MemoryAmount, Field(description='memory of each worker; `"auto"`: what the workers of a cluster have')] = (
         2 * 2**30
     )
-    address: Annotated[str | None, Field(description="address of a running Dask scheduler, instead of local workers")] = None
+    address: Annotated[
+        str | None, Field(description="address of a running Dask scheduler, instead of local workers; may be `$VARIABLE`")
+    ] = None
     wait: Annotated[Seconds, Field(description="longest wait for the first worker at that address")] = 20.0
     device: Annotated[
         Literal["cpu", "cuda", "pool"],

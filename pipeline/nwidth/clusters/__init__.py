@@ -4,6 +4,7 @@
     workers.kind = "slurm" ──> a scheduler in this process    ├──versions──> client ──> ClusterExecutor
                                + one job per worker, kept ────┘
 
+    address     an address that an environment variable holds
     tls         certificates of a study, and what is wrong with them, in words
     versions    a worker with other packages than ours is named and refused
     slurm       workers as jobs: the script, the first worker, the end

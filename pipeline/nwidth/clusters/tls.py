@@ -8,8 +8,12 @@ so that the refusal names the file that is at fault.
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -55,12 +59,16 @@ def security_of(address: str, tls: TlsSection | None, folder: Path) -> Any:
 
 
 def _of_files(tls: TlsSection, folder: Path) -> Any:
-    from distributed.security import Security
-
     files = {name: folder / text for name, text in tls.model_dump().items()}
     for name, file in files.items():
         if not file.is_file():
             raise ConfigError(f"there is no file workers.tls.{name} = {str(file)!r}; paths start at the study's folder")
+    return _security(files)
+
+
+def _security(files: Mapping[str, Path]) -> Any:
+    from distributed.security import Security
+
     pair = {
         f"tls_{role}_{part}": str(files[name])
         for role in ("client", "scheduler", "worker")
@@ -110,3 +118,35 @@ def _handshake(plain: socket.socket, context: ssl.SSLContext, address: str, secu
 
 def _words(error: ssl.SSLError) -> str:
     return (error.reason or "refused").lower().replace("_", " ")
+
+
+@contextmanager
+def temporary_security(folder: Path) -> Iterator[Any]:
+    """Certificates for one run, as files that jobs of the same user read from a shared folder; they go with the block.
+
+    What a killed process leaves is a hidden scratch folder, which the study's next run sweeps: keys to a scheduler that is gone.
+
+    Raises
+    ------
+    ConfigError
+        The package cryptography, which makes them, is missing.
+    """
+    from distributed.security import Security
+
+    try:
+        made = Security.temporary()
+    except ImportError:
+        raise ConfigError(
+            "workers.slurm.encrypt needs the package cryptography; pip install cryptography, or, on a network that is yours "
+            "alone, set encrypt = false"
+        ) from None
+    place = folder / f".scratch-tls-{uuid.uuid4().hex[:8]}"
+    place.mkdir(mode=0o700, parents=True)
+    try:
+        files = {name: place / f"{name}.pem" for name in ("ca", "certificate", "key")}
+        for name, text in (("ca", made.tls_ca_file), ("certificate", made.tls_client_cert), ("key", made.tls_client_key)):
+            files[name].touch(mode=0o600)
+            files[name].write_text(text, encoding="ascii")
+        yield _security(files)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

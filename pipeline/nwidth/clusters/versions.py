@@ -26,7 +26,7 @@ def check_versions(client: Any) -> None:
     answers = client.get_versions(packages=list(OURS))
     ours = answers["client"]["packages"]
     # The scheduler never computes: of its packages only those that speak to us matter.
-    ends = [("the scheduler", answers["scheduler"], ("dask", "distributed"))]
+    ends: list[tuple[str, Any, tuple[str, ...]]] = [("the scheduler", answers["scheduler"], ("dask", "distributed"))]
     ends += [(f"the worker {address}", answer, OURS) for address, answer in sorted(answers["workers"].items())]
     for who, answer, names in ends:
         found = mismatch(ours, (answer or {}).get("packages", {}), names)

@@ -41,11 +41,12 @@ def cluster_of(study: Study) -> AbstractContextManager[ClusterExecutor]:
     Raises
     ------
     ConfigError
-        As `nwidth.workers.connected_cluster` and `nwidth.clusters.tls.security_of` say.
+        As `nwidth.workers.connected_cluster`, `nwidth.clusters.tls.security_of` and `nwidth.clusters.address.resolved` say.
     """
+    from nwidth.clusters.address import resolved
     from nwidth.clusters.tls import security_of
 
-    workers, address = study.workers, study.workers.address or ""
+    workers, address = study.workers, resolved(study.workers.address or "")
     security = security_of(address, workers.tls, study.folder)
     wait = workers.wait if "wait" in workers.model_fields_set else None
     return connected_cluster(address, workers.device, security=security, wait=wait)
@@ -54,4 +55,4 @@ def cluster_of(study: Study) -> AbstractContextManager[ClusterExecutor]:
 def _jobs(study: Study, progress: Progress | None) -> AbstractContextManager[ClusterExecutor]:
     from nwidth.clusters.slurm import slurm_cluster
 
-    return slurm_cluster(study.workers, study.run_folder, progress)
+    return slurm_cluster(study, progress)
