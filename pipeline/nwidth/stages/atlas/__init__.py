@@ -5,6 +5,7 @@ coordinates   snapshots in one frame            spaces    dissimilarities betwee
 parts         representatives and members       splits    who the gain is measured on
 trials        the map over K and N              choice    how many clusters, and whether any
 cuts, curves  local bases and widths            chart     all of these, in order
+assembling    a large matrix by all workers     finished  of a basis, by its coefficients
 lifting       the second read                   reduction the stage
 """
 

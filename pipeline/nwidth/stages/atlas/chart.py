@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nwidth.config import AtlasSection
 from nwidth.errors import ConfigError
 from nwidth.models.atlas import GainMap, WidthCurves
+from nwidth.stages.atlas.assembling import Assemble
 from nwidth.stages.atlas.choice import Choice, decide, follows
 from nwidth.stages.atlas.coordinates import Coordinates
 from nwidth.stages.atlas.curves import width_curves
@@ -70,8 +71,8 @@ class Chart:
         return np.asarray(self.partition.labels[self.items.item_of])
 
 
-def chart(coordinates: Coordinates, wanted: Wanted) -> Chart:
-    """Decide on an atlas.
+def chart(coordinates: Coordinates, wanted: Wanted, assemble: Assemble | None = None) -> Chart:
+    """Decide on an atlas; `assemble` makes a large matrix of dissimilarities, where there are workers for it.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def chart(coordinates: Coordinates, wanted: Wanted) -> Chart:
     items = items_of(wanted.table, request.of)
     active = _active(coordinates, items)
     _refuse(request, items, active)
-    space = space_of(coordinates, items, wanted)
+    space = space_of(coordinates, items, wanted, assemble)
     bench, trials = tried(coordinates, items, active, wanted, [space])
     choice = decide(trials, bench.ranks, request.rank, request, len(active))
     count = None if follows(request) else choice.count
@@ -134,11 +135,11 @@ def active_items(coordinates: Coordinates, items: Items) -> Indices:
     return _active(coordinates, items)
 
 
-def space_of(coordinates: Coordinates, items: Items, wanted: Wanted) -> ItemSpace:
+def space_of(coordinates: Coordinates, items: Items, wanted: Wanted, assemble: Assemble | None = None) -> ItemSpace:
     """The dissimilarity that is asked for, or given."""
     if wanted.matrix is not None:
         return given_space(wanted.matrix, items)
-    return item_space(wanted.section.dissimilarity, wanted.section.time, coordinates, items)
+    return item_space(wanted.section.dissimilarity, wanted.section.time, coordinates, items, assemble)
 
 
 def _active(coordinates: Coordinates, items: Items) -> Indices:

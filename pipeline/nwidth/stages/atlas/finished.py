@@ -200,5 +200,5 @@ def _rotated(modes: xr.DataArray, T: Floats) -> xr.DataArray:
     import xarray as xr
 
     turn = xr.DataArray(T, dims=("whole", "mode"))
-    made = xr.dot(turn, modes.rename(mode="whole"), dim="whole").transpose("mode", *modes.dims[1:])
+    made: xr.DataArray = xr.dot(turn, modes.rename(mode="whole"), dim="whole").transpose("mode", *modes.dims[1:])
     return made.rename(modes.name).assign_attrs(modes.attrs)

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from nwidth.config import AtlasSection, ReduceSection
 from nwidth.errors import ConfigError
 from nwidth.models.atlas import Atlas
+from nwidth.stages.atlas.assembling import Assembling
 from nwidth.stages.atlas.chart import Chart, Wanted, chart
 from nwidth.stages.atlas.coordinates import Coordinates, coordinates_of
 from nwidth.stages.atlas.lifting import DictionaryLifting, Lifted
@@ -109,7 +110,9 @@ class AtlasReduction:
         rows = sum(source.rows for source in run.problem.sources.values())
         coordinates = coordinates_of(factors, scaling, reduction, rows)
         norms = {name: np.asarray(reduction.column_norms(factor)) for name, factor in factors.items()}
-        return _Charted(factors, scaling, norms, cut, coordinates, chart(coordinates, self.wanted))
+        return _Charted(
+            factors, scaling, norms, cut, coordinates, chart(coordinates, self.wanted, Assembling(run.passes, run.sink))
+        )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.errors import ConfigError
+from nwidth.stages.atlas.assembling import Assemble, suits
 from nwidth.stages.atlas.coordinates import Coordinates
 from nwidth.stages.atlas.items import Items
 from nwidth_graphs.kernels.angles import sine, sine_between
@@ -66,8 +67,8 @@ class ItemSpace:
         return BETWEEN[self.name](self.vectors[:, items], self.vectors[:, others])
 
 
-def item_space(name: str, reading: str, coordinates: Coordinates, items: Items) -> ItemSpace:
-    """The dissimilarity of that name between items, from coordinates alone.
+def item_space(name: str, reading: str, coordinates: Coordinates, items: Items, assemble: Assemble | None = None) -> ItemSpace:
+    """The dissimilarity of that name between items, from coordinates alone; a large matrix by `assemble`, where it is given.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def item_space(name: str, reading: str, coordinates: Coordinates, items: Items) 
         if not items.inputs.size or not np.ptp(items.inputs, axis=0).any():
             raise ConfigError('atlas.dissimilarity = "parameters": the snapshots have no parameters that differ; use "sine"')
         return ItemSpace(name, items.count, matrix=euclidean(standardised(items.inputs)))
-    return _of_vectors(name, _vectors(reading, coordinates, items))
+    return _of_vectors(name, _vectors(reading, coordinates, items), assemble)
 
 
 def given_space(matrix: Any, items: Items) -> ItemSpace:
@@ -110,10 +111,12 @@ def _vectors(reading: str, coordinates: Coordinates, items: Items) -> Floats:
     return space_time(coordinates.values, items.times(reading))
 
 
-def _of_vectors(name: str, vectors: Floats) -> ItemSpace:
+def _of_vectors(name: str, vectors: Floats, assemble: Assemble | None) -> ItemSpace:
     count = vectors.shape[1]
     if count > MOST_DENSE:
         return ItemSpace(name, count, vectors)
+    if name == "sine" and count > SINGLE_FROM and assemble is not None and suits(vectors):
+        return ItemSpace(name, count, vectors, assemble(vectors, "float32"))
     if name == "sine":
         return ItemSpace(name, count, vectors, sine(vectors, dtype=np.float32 if count > SINGLE_FROM else np.float64))
     return ItemSpace(name, count, vectors, euclidean(vectors))
