@@ -73,6 +73,7 @@ PIPELINE_ROOMS = (
     "nwidth.fullorder",
     "nwidth.inner_products",
     "nwidth.learning",
+    "nwidth.mechanics",
     "nwidth.models",
     "nwidth.plots",
     "nwidth.report",
@@ -138,6 +139,11 @@ RULES = (
         "nwidth.models",
         "nwidth.workers",
         reason="Monte Carlo asks models on workers, and knows no study",
+    ),
+    Rule(
+        "nwidth.mechanics",
+        "reduced mechanics stand on models and stages, and know no run",
+        forbidden=(*PEOPLE, "nwidth.api", "nwidth.atlas", "nwidth.demo", "nwidth.runs", "nwidth.report", "nwidth.updating"),
     ),
     Rule(
         "nwidth.stages",

@@ -1,0 +1,241 @@
+"""``nw.train_mechanics``: from a finished run to a reduced mechanical model, of one body or of a dictionary of them.
+
+model without an atlas            its own bases of displacement and dual fields ──> one body
+model with an atlas of runs       for each cluster: bases of its simulations (and some borrowed ones), cubature, dual fields ──> K bodies
+                                  the classifier that `nw.learn` has taught chooses among them
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nwidth.config import ReduceSection, parse_bytes
+from nwidth.errors import ConfigError
+from nwidth.mechanics.body import ReducedBody
+from nwidth.mechanics.case import Case, case_named
+from nwidth.mechanics.cluster_bases import reduced_to
+from nwidth.mechanics.files import FOLDER, ReducedMechanics, aside, mechanics_key, read_mechanics, write_mechanics
+from nwidth.mechanics.options import MechanicsOptions
+from nwidth.mechanics.training import Training, check_training, train_body
+from nwidth.models.atlas import Atlas
+from nwidth.models.model import Model, open_model
+from nwidth.problems import Memory, content_token
+from nwidth.stores import open_store
+from nwidth.workers import Executor, Progress, ThreadExecutor, executor_of
+from nwidth_graphs.kernels.materials import Law, law_record
+from nwidth_graphs.kernels.partition import nearest, overlapping
+
+if TYPE_CHECKING:
+    from nwidth.stores.protocol import SnapshotStore
+
+OVERLAP = 0.1
+"""Members that a cluster borrows from its neighbours, as a share of its own."""
+
+
+def train_mechanics(
+    model: str | Path | Model,
+    case: Case | str,
+    law: Law,
+    *,
+    options: MechanicsOptions | None = None,
+    store: SnapshotStore | str | Path | None = None,
+    reduce: ReduceSection | None = None,
+    memory: str | int = "2 GiB",
+    client: Any = None,
+    progress: Progress | None = None,
+) -> ReducedMechanics:
+    """Train reduced mechanics on a model, and write them into it: ``model.zarr/mechanics/``, arrays and JSON.
+
+    Parameters
+    ----------
+    model : path or Model
+        With a basis of the displacement, and of every dual field, each alone; or with an atlas of simulations, whose clusters are
+        then reduced field by field.
+    case : Case or str
+        Loads and temperature; see `nwidth.mechanics.case`.
+    law : Law
+        The material, see `nwidth_graphs.kernels.materials`.
+    options : MechanicsOptions, optional
+    store : optional
+        The snapshots; by default the store that the model was reduced from.
+    reduce : ReduceSection, optional
+        Of a dictionary: tolerance or rank, and inner products, of the clusters' bases; the model's own by default.
+    memory : of each worker
+    client : distributed.Client, optional
+        Workers; by default two threads of this process.
+
+    Raises
+    ------
+    ConfigError
+        Before any work: the store, the model, the case or the options do not fit together.
+    InputError
+        A cell is inverted, integrals are zero, or the case gives what is not finite.
+    """
+    opened = model if isinstance(model, Model) else open_model(model)
+    work = _Work(
+        model=opened,
+        store=_opened_store(opened, store),
+        case=case_named(case) if isinstance(case, str) else case,
+        case_name=case if isinstance(case, str) else type(case).__qualname__,
+        law=law,
+        options=options or MechanicsOptions(),
+        reduce=reduce,
+        memory=Memory(memory if isinstance(memory, int) else parse_bytes(memory)),
+        executor=ThreadExecutor(2) if client is None else executor_of(client),
+        progress=progress,
+    )
+    return work.done()
+
+
+def _opened_store(model: Model, store: SnapshotStore | str | Path | None) -> SnapshotStore:
+    if store is None:
+        store = model.manifest.get("store", {}).get("url")
+    if store is None:
+        raise ConfigError(f"{model.path} does not know the store that it was reduced from; give it with store=")
+    return open_store(str(store)) if isinstance(store, str | Path) else store
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One training."""
+
+    model: Model
+    store: SnapshotStore
+    case: Case
+    case_name: str
+    law: Law
+    options: MechanicsOptions
+    reduce: ReduceSection | None
+    memory: Memory
+    executor: Executor
+    progress: Progress | None
+
+    @property
+    def key(self) -> str:
+        """Content of bases, store and settings together."""
+        settings = (self.case_name, law_record(self.law), vars(self.options), self.reduce and self.reduce.model_dump_json())
+        return content_token("mechanics", self.content_key, self.store.schema().version, repr(settings))
+
+    @property
+    def content_key(self) -> str:
+        return content_key_of(self.model)
+
+    def done(self) -> ReducedMechanics:
+        """Train, unless the same was trained before."""
+        if mechanics_key(self.model.path) == self.key:
+            return read_mechanics(self.model.path, self.content_key)
+        atlas = self.model.atlas if "atlas" in self.model.manifest else None
+        with _fresh(aside(self.model.path)):
+            bodies, notes = self._one() if atlas is None else self._dictionary(atlas)
+            mechanics = ReducedMechanics(bodies, self.case_name, notes)
+            write_mechanics(self.model.path, mechanics, of=self.content_key, key=self.key)
+        return mechanics
+
+    def _one(self) -> tuple[tuple[ReducedBody, ...], tuple[str, ...]]:
+        bases = {basis.fields[0]: basis for basis in self.model.bases.values() if len(basis.fields) == 1}
+        simulations = tuple(dict.fromkeys(str(name) for name in self.model.snapshots["simulation"].values))
+        body = train_body(self._training(self.model.path / "bases", bases, simulations, self.model.path))
+        return (body,), _notes((body,))
+
+    def _dictionary(self, atlas: Atlas) -> tuple[tuple[ReducedBody, ...], tuple[str, ...]]:
+        if atlas.of != "simulations":
+            raise ConfigError(
+                "mechanics: the atlas is one of snapshots, and internal variables follow a whole simulation; partition with "
+                'of = "simulations"'
+            )
+        bodies = []
+        for cluster, members in enumerate(_members(atlas)):
+            folder = aside(self.model.path) / f"cluster-{cluster}"
+            held = set(self.options.held_out)
+            learnt = tuple(name for name in members if name not in held)
+            if not learnt:
+                raise ConfigError(f"mechanics: all simulations of cluster {cluster} are held out; leave some of each to train on")
+            bases = reduced_to(folder, self.store, self._request(learnt), self.memory, self.executor, self.progress)
+            bodies.append(train_body(self._training(folder / "bases", bases, members, aside(self.model.path).parent)))
+        final = tuple(bodies)
+        return tuple(_moved(body) for body in final), _notes(final)
+
+    def _request(self, simulations: tuple[str, ...]) -> ReduceSection:
+        """What every cluster is reduced with."""
+        given = self.reduce or ReduceSection(**self.model.manifest["reduce"])
+        fields = (self.options.displacement, *self.options.duals)
+        products = given.inner_product
+        if isinstance(products, str):
+            # A mass is one of nodes, and dual fields are Euclidean: their masks know no weights.
+            products = {self.options.displacement: products}
+        kept = {name: product for name, product in products.items() if name in fields}
+        change = {"fields": fields, "basis": "each", "simulations": simulations, "centre": False, "inner_product": kept}
+        return given.model_copy(update=change)
+
+    def _training(self, bases: Path, named: Mapping[str, Any], simulations: tuple[str, ...], model: Path) -> Training:
+        made = Training(
+            store=self.store,
+            model=model,
+            bases=bases,
+            named=named,
+            simulations=simulations,
+            case=self.case,
+            law=self.law,
+            options=self.options,
+            executor=self.executor,
+            token=self.key,
+            progress=self.progress,
+        )
+        check_training(made)
+        return made
+
+
+def content_key_of(model: Model) -> str:
+    """Content key of a model's bases; empty for a basis that was saved by itself."""
+    return str(model.manifest.get("provenance", {}).get("content_key", ""))
+
+
+def _members(atlas: Atlas) -> list[tuple[str, ...]]:
+    """Names of the simulations of every cluster, with those that it borrows."""
+    partition = nearest(atlas.dissimilarities, atlas.medoids)
+    return [tuple(atlas.items[item] for item in members) for members in overlapping(atlas.dissimilarities, partition, OVERLAP)]
+
+
+def _moved(body: ReducedBody) -> ReducedBody:
+    """The body with its folders where they will lie when training is published."""
+
+    def final(folder: str) -> str:
+        return folder.replace(f"{FOLDER}.partial", FOLDER, 1)
+
+    duals = tuple(replace(dual, modes=final(dual.modes)) for dual in body.duals)
+    return replace(body, modes=final(body.modes), duals=duals)
+
+
+def _notes(bodies: tuple[ReducedBody, ...]) -> tuple[str, ...]:
+    """What is to be known, in words."""
+    found = []
+    for number, body in enumerate(bodies):
+        name = f"body {number}: "
+        if body.rule.ended != "tolerance":
+            asked = f"and {body.rule.asked:.1e} was asked"
+            found.append(f"{name}the cubature's search ended by {body.rule.ended} at {body.rule.training:.1e}, {asked}")
+        found += [
+            f"{name}{dual.name} has as many points as modes: its residual warns of nothing"
+            for dual in body.duals
+            if dual.masked.blind
+        ]
+        if body.duals and body.calibration is None:
+            found.append(f"{name}too few training steps with a positive residual to calibrate the indicator")
+    return tuple(found)
+
+
+@contextmanager
+def _fresh(folder: Path) -> Iterator[None]:
+    """An empty folder, which a failed training does not leave behind."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

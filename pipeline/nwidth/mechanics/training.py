@@ -1,0 +1,261 @@
+"""Train one reduced body on bases that a model has: cubature, dual fields, strains at the reduced points, loads, indicator.
+
+    stress of the store, displacement modes ──integrands, in blocks──> rule
+    dual modes ──tournament──> interpolation points          rule + these = points of the body
+    mesh, modes at the points' cells only ──> strains (n, 6, N), interpolation of nodal values
+    case ──> load vectors, projected once
+    the body, run on its own training inputs ──> pairs (residual, true error) ──> calibration        no field is read for it
+
+Source  F. Casenave et al., Int. J. Numer. Methods Eng. 121 (2020) 32-53
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwidth.errors import ConfigError, InputError
+from nwidth.mechanics.body import DualField, Interpolation, ReducedBody, RuleErrors
+from nwidth.mechanics.calibrating import calibrated
+from nwidth.mechanics.case import Case
+from nwidth.mechanics.dual_fields import DualBasis, dual_field, interpolation_points, with_interpolation_points
+from nwidth.mechanics.integrands import StoreMesh, Strains, WorkReader
+from nwidth.mechanics.meshes import LocalPoints, rules_of
+from nwidth.mechanics.options import MechanicsOptions
+from nwidth.mechanics.rules import CubatureData, found_rule
+from nwidth.models.basis import Basis
+from nwidth.problems.stored import snapshot_ranges
+from nwidth.sources import StoreReader
+from nwidth.workers import Executor, Progress
+from nwidth_graphs.cubature import IntegrandSource
+from nwidth_graphs.kernels.materials import Law, law_record
+from nwidth_graphs.kernels.strains import voigt_order
+from nwidth_graphs.layout import panels
+from nwidth_graphs.trees import TaskGraph
+
+if TYPE_CHECKING:
+    from nwidth.stores.protocol import FieldInfo, SnapshotStore
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one body is trained on."""
+
+    store: SnapshotStore
+    model: Path
+    """Folder of the whole model, in which all folders of modes lie."""
+    bases: Path
+    """Folder ``bases`` of this body, inside of the model."""
+    named: Mapping[str, Basis]
+    """Field -> its basis."""
+    simulations: tuple[str, ...]
+    """Of the training."""
+    case: Case
+    law: Law
+    options: MechanicsOptions
+    executor: Executor
+    token: str
+    progress: Progress | None = None
+
+    def run(self, graph: TaskGraph, name: str) -> Mapping[str, Any]:
+        """Execute a graph on the workers."""
+        return self.executor.run(graph, name, self.progress)
+
+    def folder(self, field: str) -> Path:
+        """Folder of a field's modes."""
+        return self.bases / self.named[field].name / field
+
+    def relative(self, field: str) -> str:
+        """The same, inside of the model."""
+        return str(self.folder(field).relative_to(self.model))
+
+
+def train_body(training: Training) -> ReducedBody:
+    """Train a body; two reads of the stress in all where simulations are held out, one otherwise.
+
+    Raises
+    ------
+    ConfigError
+        The store lacks a mesh, integration points or a field, or the model a basis.
+    InputError
+        The mesh is inverted, integrals are zero, or a mask does not determine its modes.
+    """
+    options = training.options
+    check_training(training)
+    strains = _strains(training)
+    found, held_out = found_rule(_cubature_data(training, strains), options, training.run)
+    rule = found.rule
+    duals, points = _duals(training, rule.points)
+    local = strains.points(points)
+    weights = np.zeros(len(points))
+    weights[: len(rule.points)] = rule.weights
+    names, loads = _loads(training)
+    body = ReducedBody(
+        displacement=options.displacement,
+        modes=training.relative(options.displacement),
+        points=points,
+        weights=weights,
+        strains=strains(local),
+        interpolation=_interpolation(local, len(points)),
+        load_names=names,
+        loads=loads,
+        law_record=json.dumps(law_record(training.law)),
+        duals=duals,
+        indicating=options.indicator,
+        calibration=None,
+        rule=RuleErrors(
+            search=options.search,
+            asked=options.tolerance,
+            points=int(np.count_nonzero(rule.weights)),
+            training=rule.error,
+            held_out=held_out,
+            volume_ratio=rule.volume_ratio,
+            ended=rule.ended,
+            proposed=sum(found.counts),
+            cancellation=found.integrals.norms / float(np.linalg.norm(found.integrals.values)),
+        ),
+        tolerance=options.newton_tolerance,
+    )
+    if not options.indicator:
+        return body
+    return replace(body, calibration=calibrated(body, training.case, training.named[options.indicator], options))
+
+
+def check_training(training: Training) -> None:
+    """Refuse, before any work, what cannot be trained on; see `train_body`."""
+    schema, options = training.store.schema(), training.options
+    if training.store.mesh() is None or training.store.integration_points() is None:
+        raise ConfigError(
+            f"the store {schema.url} has no mesh with integration points, on which strains could be formed; ingest the solver's "
+            "own files with their integration-point results"
+        )
+    for name in (options.stress, *options.duals):
+        if name not in schema.fields:
+            raise ConfigError(f"mechanics: {name!r} is not in the store; it has {', '.join(schema.fields)}")
+        if schema.fields[name].location != "point":
+            raise ConfigError(
+                f"mechanics: {name!r} lies at {schema.fields[name].location}s, and a cubature needs it at integration points; "
+                "ask the solver for it there"
+            )
+    for name in (options.displacement, *options.duals):
+        if name not in training.named:
+            raise ConfigError(f'mechanics: the model has no basis of {name!r} alone; reduce it with basis = "each"')
+        if training.named[name].centred:
+            raise ConfigError(
+                f"mechanics: the basis of {name!r} is centred, and its modes alone carry no load; reduce without centre"
+            )
+    known = {"flux", *training.law.state_shapes}
+    for name, variable in options.duals.items():
+        if variable not in known:
+            raise ConfigError(f"mechanics: the law has no {variable!r} for {name!r}; it has {', '.join(sorted(known))}")
+
+
+def _strains(training: Training) -> Strains:
+    store = training.store
+    mesh, points = store.mesh(), store.integration_points()
+    if mesh is None or points is None:
+        raise ConfigError("the store has no integration points")
+    try:
+        rules = rules_of(mesh.cell_types, points.cell)
+    except ValueError as error:
+        raise InputError(f"the integration points of {store.schema().url}: {error}") from None
+    return Strains(StoreMesh(store.reference()), str(training.folder(training.options.displacement)), rules)
+
+
+def _cubature_data(training: Training, strains: Strains) -> CubatureData:
+    """The integrands of training, and of what is held out, in blocks of points."""
+    options, store = training.options, training.store
+    info = store.schema().fields[options.stress]
+    held = tuple(name for name in training.simulations if name in options.held_out)
+    seen = tuple(name for name in training.simulations if name not in options.held_out)
+    if not seen:
+        raise ConfigError("mechanics: all training simulations are held out; leave some to train on")
+    return CubatureData(_source(training, strains, info, seen), _source(training, strains, info, held) if held else None)
+
+
+def _source(training: Training, strains: Strains, info: FieldInfo, simulations: Sequence[str]) -> IntegrandSource:
+    """Integrands in chunks of points as wide as those of the store, so that every chunk is read once."""
+    reader = StoreReader(training.store.reference(), info.name, _ranges(training.store, simulations))
+    width = info.shards[1] if info.shards else info.chunks[1]
+    return IntegrandSource("work", panels(info.shape[1:2], (width,)), WorkReader(strains, reader, _tensor_order(info)))
+
+
+def _ranges(store: SnapshotStore, simulations: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    from nwidth.config import ReduceSection
+
+    return snapshot_ranges(store.schema(), ReduceSection(simulations=tuple(simulations)))
+
+
+def _tensor_order(info: FieldInfo) -> Indices:
+    try:
+        return voigt_order(info.components)
+    except ValueError as error:
+        raise ConfigError(f"mechanics: {info.name!r}: {error}") from None
+
+
+def _duals(training: Training, rule: Indices) -> tuple[tuple[DualField, ...], Indices]:
+    """Dual fields with their masks, and the points of the body."""
+    options = training.options
+    if not options.duals:
+        return (), rule
+    bases = [_dual_basis(training, name, variable) for name, variable in options.duals.items()]
+
+    rows = interpolation_points(bases, training.token, lambda graph: training.run(graph, "interpolation points"))
+    points = with_interpolation_points(rule, bases, rows)
+    return tuple(dual_field(basis, rule, rows[basis.name], points, options.smallest_norm) for basis in bases), points
+
+
+def _dual_basis(training: Training, name: str, variable: str) -> DualBasis:
+    info = training.store.schema().fields[name]
+    shape = (6,) if variable == "flux" else training.law.state_shapes[variable]
+    if bool(info.components) != bool(shape):
+        raise ConfigError(
+            f"mechanics: {name!r} has the components {', '.join(info.components) or 'of a scalar'}, and the law's {variable!r} "
+            f"has the shape {shape}; name the variable that it is"
+        )
+    # Stored component -> its place among 11, 22, 33, 12, 23, 13.
+    order = np.argsort(_tensor_order(info)) if shape else np.zeros(1, np.int64)
+    return DualBasis(name, variable, training.folder(name), training.relative(name), order)
+
+
+def _interpolation(local: LocalPoints, count: int) -> Interpolation:
+    corners = max(group.nodes.shape[1] for group in local.groups)
+    places, shape = np.zeros((count, corners), np.int64), np.zeros((count, corners))
+    for group in local.groups:
+        width = group.nodes.shape[1]
+        places[group.rows, :width], shape[group.rows, :width] = group.nodes, group.shape
+    return Interpolation(local.coordinates, places, shape)
+
+
+def _loads(training: Training) -> tuple[tuple[str, ...], Floats]:
+    """Names of the loads, and ``Phi^T F_l`` (L, N), summed over blocks of nodes."""
+    import zarr
+
+    mesh = training.store.mesh()
+    if mesh is None:
+        raise ConfigError("the store has no mesh")
+    vectors = training.case.load_vectors(mesh.points)
+    stored: Any = zarr.open_array(str(training.folder(training.options.displacement) / "modes"), mode="r")
+    names = tuple(sorted(vectors))
+    for name in names:
+        if np.shape(vectors[name]) != stored.shape[1:] or not np.isfinite(vectors[name]).all():
+            raise InputError(
+                f"the load {name!r} of the case has the shape {np.shape(vectors[name])}, or values that are not finite; "
+                f"expected forces at all nodes, {stored.shape[1:]}"
+            )
+    projected = np.zeros((len(names), stored.shape[0]))
+    for start in range(0, stored.shape[1], stored.chunks[1]):
+        part = slice(start, start + stored.chunks[1])
+        modes = np.asarray(stored[:, part]).reshape(stored.shape[0], -1)
+        for number, name in enumerate(names):
+            projected[number] += modes @ np.asarray(vectors[name][part], np.float64).ravel()
+    return names, projected
