@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 
 from nwidth_graphs.kernels.angles import Floats, Matrix
-from nwidth_graphs.kernels.nnls import WORTH, Fit, Pool, Price, in_memory, search
+from nwidth_graphs.kernels.nnls import Fit, Pool, Price, in_memory, search, worth_of
 from nwidth_graphs.kernels.partition import Indices
 from nwidth_graphs.kernels.rule import Rule, check_integrals, check_integrands, integrals
 
@@ -90,7 +90,7 @@ def nnomp(
         price = _with_random_points(price, rows, random_points, seed)
     start = Pool(np.asarray(initial, np.int64), rows[:, np.asarray(initial, np.int64)].astype(np.float64))
     # A random point is there to be tried, whatever it is worth beside the best one.
-    worth = 0.0 if random_points else 1.0 if many == 1 else WORTH
+    worth = 0.0 if random_points else worth_of(many)
     found = search(b, price, tolerance, normalised=normalised, worth=worth, initial=start, max_columns=max_points)
     return with_imposed(rule_of(found, weights), imposed)
 

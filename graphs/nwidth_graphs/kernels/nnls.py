@@ -383,6 +383,11 @@ def best_of_stretches(scores: Floats, pool: int) -> Indices:
     return np.asarray(best[padded[best] > 0.0])
 
 
+def worth_of(pool: int) -> float:
+    """When to leave pools of that size: at once for a pool of one column, the classic method."""
+    return 1.0 if pool == 1 else WORTH
+
+
 def noise(norms: Floats, size: float) -> Floats:
     """Scores below this are rounding of the product of a column of that norm with a residual of a target of that size."""
     return np.asarray(10.0 * np.finfo(np.float64).eps * norms * size)

@@ -1,0 +1,173 @@
+"""Two ways to a rule over chunks of points: in two levels, or in passes.
+
+    two levels     chunk d:  own integrals b_d, own rule to the tolerance  ──> its points' columns     one read of the integrands
+                   driver:   b = sum of b_d, one search on the union of all columns
+
+    one level      pass:     residual down ──> every chunk's best points, their columns up             a read for every pass
+                   driver:   non-negative least squares on what came; the next pass
+
+A local rule meets ``||r_d|| <= tolerance ||b_d||``, and the ||b_d|| add up to more than ||b||, because what cancels between
+chunks does not cancel within one. So the local rules together have too many points and are not accurate enough; only their points
+are taken, and the second level weighs them anew: about as many points as a search that sees everything. Where the union does
+not do, passes of the one-level form bring what is missing.
+
+With one point for each pass the one-level form is the classic method, and waits for a round of messages at every point. A pool of
+points needs a twentieth of the passes for as many points; it is the form for very many points, and for integrands that are
+cheaper to make again than to keep. Whoever executes graphs gives `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nwidth_graphs.cubature import (
+    Candidates,
+    Integrals,
+    IntegrandSource,
+    LocalRules,
+    Visit,
+    constant_row,
+    error_graph,
+    error_root,
+    integrals_graph,
+    integrals_root,
+    local_graph,
+    local_root,
+    price_graph,
+    price_root,
+)
+from nwidth_graphs.kernels.angles import Floats
+from nwidth_graphs.kernels.cubature import CLASSIC_ENTRIES, POOL, rule_of
+from nwidth_graphs.kernels.nnls import Fit, Pool, in_memory, search, worth_of
+from nwidth_graphs.kernels.partition import Indices
+from nwidth_graphs.kernels.rule import IntegrationError, Rule, check_integrals
+from nwidth_graphs.leaves import Tally
+from nwidth_graphs.trees import TaskGraph
+
+Run = Callable[[TaskGraph], Mapping[str, Any]]
+"""Executes a graph: root name -> value."""
+
+
+@dataclass(frozen=True)
+class DistributedRule:
+    """A rule, and what it cost."""
+
+    rule: Rule
+    integrals: Integrals
+    counts: tuple[int, ...]
+    """Points that every chunk proposed in the first of two levels; empty in the one-level form."""
+    passes: int
+    """Over all integrands."""
+    bytes_read: int
+    peak_process_bytes: int
+    """The largest of the workers that read them."""
+
+
+def two_level_rule(
+    source: IntegrandSource,
+    tolerance: float,
+    run: Run,
+    *,
+    normalised: bool = False,
+    volume: bool = False,
+    pool: int = POOL,
+) -> DistributedRule:
+    """A rule in one read: local rules on the workers, then one search on the union of their points.
+
+    Parameters
+    ----------
+    tolerance : float
+        On ``||G omega - b|| / ||b||``, of the local rules, too, on their own integrals.
+    run : callable
+        Executes a graph.
+    normalised, volume
+        As for `kernels.cubature.nnomp`.
+    pool : int
+        Points that a visit of a chunk proposes to its local search, and a further pass to the driver.
+
+    Raises
+    ------
+    ValueError
+        An integral is not finite, or all are zero and the volume is not kept.
+    """
+    graph = local_graph(source, tolerance, source.name, normalised=normalised, volume=volume, pool=pool)
+    local: LocalRules = run(graph)[local_root(source.name)]
+    state = _Passes(source, local.integrals, run, normalised, volume, pool)
+    state.count(local.candidates.tally)
+    columns = state.with_constant(local.candidates.columns)
+    many = 1 if columns.size <= CLASSIC_ENTRIES else pool
+    price = in_memory(columns, pool=many, normalised=normalised)
+    fit = search(state.target, price, tolerance, normalised=normalised, worth=worth_of(many))
+    union = replace(fit, numbers=local.candidates.numbers[fit.numbers])
+    if fit.ended != "tolerance" and tolerance > 0.0:
+        union = state.search(tolerance, Pool(union.numbers, columns[:, fit.numbers]))
+    return state.result(union, local.counts)
+
+
+def one_level_rule(
+    source: IntegrandSource,
+    tolerance: float,
+    run: Run,
+    *,
+    normalised: bool = False,
+    volume: bool = False,
+    pool: int = POOL,
+) -> DistributedRule:
+    """A rule by passes over all integrands: one for the integrals, then one for every pool of points.
+
+    Parameters and errors are those of `two_level_rule`; `pool` of 1 is the classic method, a pass for every point.
+    """
+    found: Integrals = run(integrals_graph(source, source.name))[integrals_root(source.name)]
+    state = _Passes(source, found, run, normalised, volume, pool)
+    state.count(found.tally)
+    return state.result(state.search(tolerance, None), ())
+
+
+def measured_error(source: IntegrandSource, points: Indices, weights: Floats, run: Run) -> IntegrationError:
+    """The error of a rule on integrands that it may never have seen, in one read of them."""
+    found: IntegrationError = run(error_graph(source, points, weights, source.name))[error_root(source.name)]
+    return found
+
+
+class _Passes:
+    """What a search on the driver carries from pass to pass."""
+
+    def __init__(self, source: IntegrandSource, found: Integrals, run: Run, normalised: bool, volume: bool, pool: int) -> None:
+        self.source, self.found, self.run = source, found, run
+        self.normalised, self.pool = normalised, pool
+        self.constant = constant_row(found.values, found.volume) if volume else None
+        self.target = found.values if self.constant is None else np.append(found.values, self.constant * found.volume)
+        check_integrals(self.target)
+        self.tallies: list[Tally] = []
+
+    def count(self, tally: Tally) -> None:
+        """One more pass."""
+        self.tallies.append(tally)
+
+    def with_constant(self, columns: Floats) -> Floats:
+        """Columns with the row of the volume, where it is kept."""
+        if self.constant is None:
+            return columns
+        return np.concatenate([columns, np.full((1, columns.shape[1]), self.constant)])
+
+    def price(self, residual: Floats, taken: Sequence[int]) -> Pool:
+        """One pass over all chunks."""
+        visit = Visit(residual, np.sort(np.asarray(taken, np.int64)), self.pool, self.normalised, self.constant)
+        found: Candidates = self.run(price_graph(self.source, visit, self.source.name))[price_root(self.source.name)]
+        self.count(found.tally)
+        return Pool(found.numbers, found.columns)
+
+    def search(self, tolerance: float, initial: Pool | None) -> Fit:
+        """Passes until the tolerance is met, or no point is left that helps."""
+        worth = worth_of(self.pool)
+        return search(self.target, self.price, tolerance, normalised=self.normalised, worth=worth, initial=initial)
+
+    def result(self, fit: Fit, counts: tuple[int, ...]) -> DistributedRule:
+        """The rule and what it cost."""
+        rule = replace(rule_of(fit, np.array([self.found.volume])), visits=len(self.tallies))
+        total = Tally.merge(self.tallies)
+        return DistributedRule(rule, self.found, counts, len(self.tallies), total.bytes_read, total.peak_process_bytes)
