@@ -309,7 +309,7 @@ def test_a_temperature_decays_as_its_discrete_mode() -> None:
     h = 1 / cells
     cosine = np.cos(np.pi * h)
     rate = k / c * 6 / h**2 * (1 - cosine) / (2 + cosine)  # of the hat functions with their consistent mass
-    times = dt * np.arange(6)
+    times = dt * np.arange(6.0)
     history = solve_reduced([points], times, np.zeros((1, 6, cells + 1)), initial=mode[None])
     np.testing.assert_allclose(history.q[0], mode / (1 + rate * dt) ** np.arange(6)[:, None], rtol=0, atol=1e-9)
     np.testing.assert_allclose(history.duals[0]["temperature"][0, 0], points.strain(mode[None], np.zeros((1, 0)))[0, :, 3])

@@ -137,15 +137,17 @@ def backward_euler(mechanical: Floats, state: State, constants: Constants, dt: f
     strain = mechanical.reshape(-1, 6)
     old = {name: np.asarray(state[name], np.float64).reshape(-1, *size) for name, size in STATE_SHAPES.items()}
     trial = 2 * constants.shear[:, None] * (strain @ DEVIATOR - old["plastic_strain"])
-    tangent = stiffness(constants.shear, constants.bulk)
     increment, dp, h = np.zeros_like(trial), np.zeros(len(trial)), np.ones(len(trial))
+    shear, left, unit = constants.shear.copy(), np.zeros_like(trial), np.zeros_like(trial)
     excess = equivalent(trial - constants.back_stress(old["alpha"])) - constants.radius(old["p"])
     active = np.flatnonzero((excess > 0) & np.isfinite(excess))
     if active.size:
         inputs = (trial[active], old["alpha"][active], old["p"][active], constants.of(active), steps[active])
         dp[active] = plastic_increment(*inputs)
-        flow, h[active], tangent[active] = _flow_and_tangent(*inputs, dp[active], tangent[active])
-        increment[active] = dp[active, None] * flow
+        h[active], shear[active], left[active], unit[active] = _flow_and_tangent(*inputs, dp[active])
+        increment[active] = 1.5 * dp[active, None] * unit[active]
+    tangent = stiffness(shear, constants.bulk)
+    tangent -= left[:, :, None] * unit[:, None, :]
     stress = trial - 2 * constants.shear[:, None] * increment + (constants.bulk * strain[:, :3].sum(axis=1))[:, None] * IDENTITY
     new = {
         "plastic_strain": old["plastic_strain"] + increment,
@@ -208,21 +210,26 @@ def _hardening_slope(beta: Floats, size: Floats, alpha: Floats, p: Floats, h: Fl
 
 
 def _flow_and_tangent(
-    trial: Floats, alpha: Floats, p: Floats, constants: Constants, dt: Floats, dp: Floats, elastic: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Flow direction n (k, 6), h (k,) and the derivative (k, 6, 6) of the new stress by the strain, not symmetric."""
+    trial: Floats, alpha: Floats, p: Floats, constants: Constants, dt: Floats, dp: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """h (k,), and the derivative of the new stress by the strain as ``stiffness(mu_t, K) - v u^T``: mu_t (k,), v and u (k, 6).
+
+    With ``u = beta / J(beta)``, to which flow is parallel (n = 3/2 u), and ``ddp = g u . dstrain``:
+
+        dbeta = (2 mu dev + 2/3 C D h^2 g alpha u^T) dstrain,    dJ = (3 mu + C D h^2 (u : alpha) g) u . dstrain
+        dsigma = C dstrain - 2 mu (n ddp + dp dn),               dn = 3/2 (dbeta - u dJ) / J
+    """
     h = 1 / (1 + constants.recall * dp)
     beta = trial - h[:, None] * constants.back_stress(alpha)
     size = equivalent(beta)
     unit = beta / size[:, None]
     slope = _hardening_slope(beta, size, alpha, p + dp, h, constants)
-    # ddp = gradient . dstrain. Both sides are multiplied by dp: the viscous term divides by it, and it may be zero to rounding.
+    # Both sides of ddp are multiplied by dp: the viscous term divides by it, and it may be zero to rounding.
     viscous = constants.drag * (dp / dt) ** (1 / constants.exponent) / constants.exponent
-    gradient = (3 * constants.shear * dp / (dp * slope + viscous))[:, None] * unit
-    recall = 2 / 3 * constants.modulus * constants.recall * h**2
-    d_beta = 2 * constants.shear[:, None, None] * DEVIATOR + (recall[:, None] * alpha)[:, :, None] * gradient[:, None, :]
-    d_size = 1.5 * np.einsum("ki,kij->kj", unit * CONTRACTION, d_beta)
-    d_flow = 1.5 / size[:, None, None] * (d_beta - unit[:, :, None] * d_size[:, None, :])
-    flow = 1.5 * unit
-    plastic = flow[:, :, None] * gradient[:, None, :] + dp[:, None, None] * d_flow
-    return flow, h, elastic - 2 * constants.shear[:, None, None] * plastic
+    g = 3 * constants.shear * dp / (dp * slope + viscous)
+    recall = constants.modulus * constants.recall * h**2
+    turn = 1.5 * dp / size
+    along = 1.5 * g - turn * (3 * constants.shear + recall * ((unit * alpha) @ CONTRACTION) * g)
+    left = along[:, None] * unit + (2 / 3 * turn * recall * g)[:, None] * alpha
+    shear = constants.shear
+    return h, shear * (1 - 2 * shear * turn), 2 * shear[:, None] * left, unit
