@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 def partition(
     snapshots: Snapshots,
-    dissimilarity: DissimilarityName | Any = "sine",
+    dissimilarity: DissimilarityName | Sequence[DissimilarityName] | Any = "sine",
     clusters: int | Literal["auto"] | Sequence[int] = "auto",
     *,
     of: Literal["snapshots", "simulations"] = "snapshots",
@@ -79,7 +79,8 @@ def partition(
     dissimilarity
         ``"sine"``, ``"euclidean"``, ``"parameters"``; of simulations as subspaces ``"geodesic"``, ``"chordal"``,
         ``"binet-cauchy"``, ``"fubini-study"``, ``"procrustes"``, ``"martin"``, ``"projection"``, ``"spectral"``,
-        ``"bi-projection"``; or a symmetric matrix (I, I) between the items.
+        ``"bi-projection"``; a list of them, of which the one of largest expected gain is taken; or a symmetric matrix (I, I)
+        between the items.
     clusters
         How many; ``"auto"`` or a list takes the number of largest expected gain, and one cluster where a dictionary does not pay.
     of, time
@@ -127,7 +128,7 @@ def partition(
     >>> atlas.count, bool(atlas.own_errors.max() < 0.1 * atlas.global_errors.max())
     (6, True)
     """
-    named, masked = isinstance(dissimilarity, str), isinstance(holdout, np.ndarray)
+    named, masked = _are_names(dissimilarity), isinstance(holdout, np.ndarray)
     section = _section(
         dissimilarity=dissimilarity if named else "sine",
         clusters=clusters if isinstance(clusters, int | str) else tuple(clusters),
@@ -167,6 +168,12 @@ def _problem(fields: Mapping[str, xr.DataArray], request: ReduceSection, memory:
         return problem
     route = choose_route(request).reduction.name
     return problem_from_arrays(fields, request.model_copy(update={"route": route}), memory, **options)
+
+
+def _are_names(dissimilarity: Any) -> bool:
+    if isinstance(dissimilarity, str):
+        return True
+    return isinstance(dissimilarity, list | tuple) and all(isinstance(name, str) for name in dissimilarity)
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,10 @@ class AtlasSection(Section):
     """``[atlas]``: a dictionary of local bases beside the global one."""
 
     of: Annotated[Literal["snapshots", "simulations"], Field(description="what is partitioned")] = "snapshots"
-    dissimilarity: Annotated[DissimilarityName, Field(description="between two of them; the last nine: of subspaces")] = "sine"
+    dissimilarity: Annotated[
+        DissimilarityName | Annotated[tuple[DissimilarityName, ...], Field(min_length=1)],
+        Field(description="between two of them; the last nine: of subspaces; of a list, the one of largest expected gain"),
+    ] = "sine"
     time: Annotated[
         Literal["space-time", "last", "subspaces"], Field(description="how a simulation of several times is read")
     ] = "space-time"

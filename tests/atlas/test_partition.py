@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 import nwidth as nw
+from nwidth.errors import ConfigError
 from nwidth_graphs.kernels.kmedoids import k_medoids
 from tests.atlas.bumps import bumps, clusters_of, dense_errors, flat
 
@@ -153,3 +154,16 @@ def test_a_dissimilarity_of_ones_own() -> None:
     atlas = nw.partition(SNAPSHOTS, np.abs(half[:, None] - half), 2, rank=3)
     assert atlas.dissimilarity == "given"
     assert len(np.unique(atlas.labels[:60])) == len(np.unique(atlas.labels[60:])) == 1
+
+
+def test_the_dissimilarity_of_largest_gain_is_taken() -> None:
+    """Of several dissimilarities the one of largest expected gain is taken; all are in the map, and in the reason."""
+    one = {name: nw.partition(SNAPSHOTS, name, clusters=[3, 6], rank=4) for name in ("euclidean", "sine")}
+    both = nw.partition(SNAPSHOTS, ["euclidean", "sine"], clusters=[3, 6], rank=4)
+    best = max(one, key=lambda name: one[name].gain.expected_gain[:, list(one[name].gain.ranks).index(4)].max())
+    assert both.dissimilarity == best == "sine"
+    np.testing.assert_array_equal(both.labels, one[best].labels)
+    assert both.gain.dissimilarities == ("euclidean", "euclidean", "sine", "sine")
+    assert "dissimilarity sine, of expected gains euclidean" in both.reason
+    with pytest.raises(ConfigError, match="dissimilarity"):
+        nw.partition(SNAPSHOTS, [], clusters=3, rank=4)

@@ -26,7 +26,7 @@ from nwidth.runs.dictionary import planned_problem
 from nwidth.runs.executing import execution
 from nwidth.runs.folder import MODEL
 from nwidth.stages.atlas import Wanted, local_request, table_of
-from nwidth.stages.atlas.chart import active_items, tried
+from nwidth.stages.atlas.chart import active_items, dissimilarities_of, tried
 from nwidth.stages.atlas.choice import Choice, decide
 from nwidth.stages.atlas.coordinates import coordinates_of
 from nwidth.stages.atlas.items import items_of
@@ -109,7 +109,7 @@ def _compare(study: Study, dissimilarities: Sequence[str], progress: Progress | 
     wanted = Wanted(section, table_of(read_coordinates(store, ranges), len(coordinates.norms)))
     items = items_of(wanted.table, section.of)
     active = active_items(coordinates, items)
-    names = tuple(dissimilarities) or (section.dissimilarity,)
+    names = tuple(dissimilarities) or dissimilarities_of(section)
     spaces = [item_space(name, section.time, coordinates, items) for name in names]
     bench, trials = tried(coordinates, items, active, wanted, spaces)
     own = {name: [trial for trial in trials if trial.dissimilarity == name] for name in names}

@@ -16,7 +16,7 @@ from nwidth.config import AtlasSection
 from nwidth.errors import ConfigError
 from nwidth.models.atlas import GainMap, WidthCurves
 from nwidth.stages.atlas.assembling import Assemble
-from nwidth.stages.atlas.choice import Choice, decide, follows
+from nwidth.stages.atlas.choice import Choice, decide_among, follows
 from nwidth.stages.atlas.coordinates import Coordinates
 from nwidth.stages.atlas.curves import width_curves
 from nwidth.stages.atlas.cuts import LocalCut, local_cut
@@ -83,9 +83,11 @@ def chart(coordinates: Coordinates, wanted: Wanted, assemble: Assemble | None = 
     items = items_of(wanted.table, request.of)
     active = _active(coordinates, items)
     _refuse(request, items, active)
-    space = space_of(coordinates, items, wanted, assemble)
-    bench, trials = tried(coordinates, items, active, wanted, [space])
-    choice = decide(trials, bench.ranks, request.rank, request, len(active))
+    spaces = spaces_of(coordinates, items, wanted, assemble)
+    bench, trials = tried(coordinates, items, active, wanted, spaces)
+    names = [space.name for space in spaces]
+    best, choice = decide_among(trials, names, bench.ranks, request.rank, request, len(active))
+    space = spaces[best]
     count = None if follows(request) else choice.count
     parts = partition_items(Ground(space, active), count, request, least_size(request, len(active), choice.count), RESTARTS)
     everyone = np.arange(items.count)
@@ -135,11 +137,18 @@ def active_items(coordinates: Coordinates, items: Items) -> Indices:
     return _active(coordinates, items)
 
 
-def space_of(coordinates: Coordinates, items: Items, wanted: Wanted, assemble: Assemble | None = None) -> ItemSpace:
-    """The dissimilarity that is asked for, or given."""
+def dissimilarities_of(request: AtlasSection) -> tuple[str, ...]:
+    """The dissimilarities that are asked for, each once."""
+    asked = request.dissimilarity
+    return (asked,) if isinstance(asked, str) else tuple(dict.fromkeys(asked))
+
+
+def spaces_of(coordinates: Coordinates, items: Items, wanted: Wanted, assemble: Assemble | None = None) -> list[ItemSpace]:
+    """The dissimilarities that are asked for, or the one that is given."""
     if wanted.matrix is not None:
-        return given_space(wanted.matrix, items)
-    return item_space(wanted.section.dissimilarity, wanted.section.time, coordinates, items, assemble)
+        return [given_space(wanted.matrix, items)]
+    names = dissimilarities_of(wanted.section)
+    return [item_space(name, wanted.section.time, coordinates, items, assemble) for name in names]
 
 
 def _active(coordinates: Coordinates, items: Items) -> Indices:

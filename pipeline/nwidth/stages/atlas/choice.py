@@ -26,6 +26,8 @@ class Choice:
     count: int
     pays: bool
     reason: str
+    gain: float = 0.0
+    """The largest expected gain that was found for it; 0 where none was tried or none exceeds 1."""
 
 
 def decide(trials: Sequence[Trial], ranks: Sequence[int], rank: int | None, request: AtlasSection, items: int) -> Choice:
@@ -53,13 +55,31 @@ def decide(trials: Sequence[Trial], ranks: Sequence[int], rank: int | None, requ
     if best is None:
         return _one(f"one cluster: a dictionary does not pay, because {_why_not(candidates, tried, smallest)}")
     found, words = candidates[best[0]], _numbers(candidates[best[0]], best[1], tried)
-    if found.criterion.expected_gain(found.accuracy)[best[1]] < PAYS:
-        return _one(f"one cluster: a dictionary does not pay, because at best, with {found.count} clusters, {words}")
-    return Choice(found.count, True, f"{found.count} clusters: {words}, the best of {len(trials)} numbers of clusters tried")
+    gain = float(found.criterion.expected_gain(found.accuracy)[best[1]])
+    if gain < PAYS:
+        return _one(f"one cluster: a dictionary does not pay, because at best, with {found.count} clusters, {words}", gain)
+    return Choice(
+        found.count, True, f"{found.count} clusters: {words}, the best of {len(trials)} numbers of clusters tried", gain
+    )
 
 
-def _one(reason: str) -> Choice:
-    return Choice(1, pays=False, reason=reason)
+def decide_among(
+    trials: Sequence[Trial], names: Sequence[str], ranks: Sequence[int], rank: int | None, request: AtlasSection, items: int
+) -> tuple[int, Choice]:
+    """The dissimilarity (its place in `names`) of largest expected gain, the first of several, and its number of clusters.
+
+    Parameters as of `decide`.
+    """
+    each = [decide([one for one in trials if one.dissimilarity == name], ranks, rank, request, items) for name in names]
+    best = max(range(len(each)), key=lambda place: (each[place].gain, -place))
+    if len(names) == 1:
+        return 0, each[0]
+    beside = ", ".join(f"{name} {choice.gain:.2f}" for name, choice in zip(names, each, strict=True))
+    return best, replace(each[best], reason=f"{each[best].reason}; dissimilarity {names[best]}, of expected gains {beside}")
+
+
+def _one(reason: str, gain: float = 0.0) -> Choice:
+    return Choice(1, pays=False, reason=reason, gain=gain)
 
 
 def follows(request: AtlasSection) -> bool:
@@ -74,9 +94,9 @@ def _as_asked(
     if best is None:
         return Choice(asked, False, f"{asked} clusters {why}; they do not pay, because {_why_not(candidates, ranks, 1)}")
     found = candidates[best[0]]
-    pays = bool(found.criterion.expected_gain(found.accuracy)[best[1]] >= PAYS)
-    verdict = "" if pays else ", which does not pay"
-    return Choice(asked, pays, f"{asked} clusters {why}: {_numbers(found, best[1], ranks)}{verdict}")
+    gain = float(found.criterion.expected_gain(found.accuracy)[best[1]])
+    verdict = "" if gain >= PAYS else ", which does not pay"
+    return Choice(asked, gain >= PAYS, f"{asked} clusters {why}: {_numbers(found, best[1], ranks)}{verdict}", gain)
 
 
 def _numbers(candidate: Candidate, column: int, ranks: Sequence[int]) -> str:
