@@ -150,7 +150,7 @@ def test_curves_and_maps_are_the_trials(atlas: Atlas) -> None:
 
 
 def test_a_comparison_has_maps_for_every_dissimilarity(atlas: Atlas) -> None:
-    """Trials of two dissimilarities give two rows of maps, and a curve for each; an infinite gain is as blue as can be, an unknown one has no colour."""
+    """Two dissimilarities give two rows of maps and two curves; an infinite gain is as blue as can be, an unknown one blank."""
     gain = atlas.gain
     infinite = gain.expected_gain.copy()
     infinite[0, 0], infinite[0, 1] = np.inf, np.nan

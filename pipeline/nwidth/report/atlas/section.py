@@ -128,8 +128,8 @@ def brackets(atlas: Atlas) -> Html:
         f"blue one, the worst part of the dictionary does what no single basis of as many modes can.{of}"
     )
     spectra = (
-        "Relative error of the first k modes, from the spectra of what each basis is made of: its members, and those that it borrows "
-        "from neighbours. The kept rank is ringed."
+        "Relative error of the first k modes, from the spectra of what each basis is made of: its members, and those that it "
+        "borrows from neighbours. The kept rank is ringed."
     )
     return join(
         [
