@@ -36,7 +36,7 @@ FOLDS = 4
 """At most; fewer where there are fewer simulations."""
 PENALTIES = (0.01, 0.1, 1.0)
 """Of the Lasso, on standardised coefficients."""
-LASSO_TOLERANCE, LASSO_ITERATIONS = 1e-6, 20_000
+LASSO_TOLERANCE, LASSO_ITERATIONS = 1e-6, 5_000
 SMOOTHNESSES, LENGTHS, NOISES = (1.5, 2.5), (0.1, 1.0, 10.0), (1e-3, 1e-2)
 """Of the process, on standardised values; compared by cross-validation, not by likelihood."""
 LARGEST_FACTOR = 2 << 30
@@ -112,8 +112,8 @@ def fit_dual(values: Floats, coefficients: Floats, *, method: str = "lasso", sim
 def _check(values: Floats, coefficients: Floats, groups: Indices) -> None:
     if not len(values) == len(coefficients) == len(groups):
         raise InputError(
-            f"{len(values)} states have values, {len(coefficients)} have coefficients and {len(groups)} a simulation; give each all "
-            "three"
+            f"{len(values)} states have values, {len(coefficients)} have coefficients and {len(groups)} a simulation; give "
+            "each all three"
         )
     if not (np.isfinite(values).all() and np.isfinite(coefficients).all()):
         raise InputError("a training value or a coefficient is not finite; leave out the reduced runs that failed")
