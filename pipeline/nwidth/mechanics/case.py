@@ -88,7 +88,7 @@ def load_series(case: Case, inputs: Mapping[str, Floats], names: tuple[str, ...]
     Raises
     ------
     InputError
-        The case gives other loads than were projected, another shape, or a value that is not finite.
+        The case gives other loads than were projected, or another shape.
     """
     factors = case.load_factors(inputs)
     if set(factors) != set(names):
@@ -109,7 +109,7 @@ def temperatures(case: Case, inputs: Mapping[str, Floats], nodes: Floats) -> Flo
     Raises
     ------
     InputError
-        The case gives another shape, or a value that is not finite.
+        The case gives another shape.
     """
     draws = len(next(iter(inputs.values())))
     values = np.asarray(case.temperature(inputs, nodes), np.float64)
@@ -118,7 +118,6 @@ def temperatures(case: Case, inputs: Mapping[str, Floats], nodes: Floats) -> Flo
 
 
 def _check(what: str, values: Floats, expected: tuple[int, ...]) -> None:
+    # Values that are not finite end the draws that have them, and no others.
     if values.shape != expected:
         raise InputError(f"{what} of the case has the shape {values.shape}, expected {expected}; mend the case")
-    if not np.isfinite(values).all():
-        raise InputError(f"{what} of the case has a value that is not finite; mend the case, or the inputs it was asked with")

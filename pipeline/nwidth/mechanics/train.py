@@ -1,8 +1,8 @@
 """``nw.train_mechanics``: from a finished run to a reduced mechanical model, of one body or of a dictionary of them.
 
 model without an atlas            its own bases of displacement and dual fields ──> one body
-model with an atlas of runs       for each cluster: bases of its simulations (and some borrowed ones), cubature, dual fields ──> K bodies
-                                  the classifier that `nw.learn` has taught chooses among them
+model with an atlas of runs       for each cluster: bases of its simulations (and borrowed ones), cubature, dual fields
+                                  ──> K bodies; the classifier that `nw.learn` has taught chooses among them
 """
 
 from __future__ import annotations

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+BLOCK_BYTES = 64 * 2**20
+"""Of the strains and stresses of a block of points."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -185,8 +188,17 @@ def _cubature_data(training: Training, strains: Strains) -> CubatureData:
 def _source(training: Training, strains: Strains, info: FieldInfo, simulations: Sequence[str]) -> IntegrandSource:
     """Integrands in chunks of points as wide as those of the store, so that every chunk is read once."""
     reader = StoreReader(training.store.reference(), info.name, _ranges(training.store, simulations))
-    width = info.shards[1] if info.shards else info.chunks[1]
+    modes = training.named[training.options.displacement].rank
+    snapshots = sum(stop - start for start, stop in reader.ranges)
+    width = _block_points(info, 6 * 8 * (modes + 2 * snapshots))
     return IntegrandSource("work", panels(info.shape[1:2], (width,)), WorkReader(strains, reader, _tensor_order(info)))
+
+
+def _block_points(info: FieldInfo, point_bytes: int) -> int:
+    """Points of a block: whole shards where they fit `BLOCK_BYTES`, whole chunks otherwise, at least one. Pure."""
+    fitting = BLOCK_BYTES // point_bytes
+    granule = info.shards[1] if info.shards and info.shards[1] <= fitting else info.chunks[1]
+    return max(1, fitting // granule) * granule
 
 
 def _ranges(store: SnapshotStore, simulations: Sequence[str]) -> tuple[tuple[int, int], ...]:
