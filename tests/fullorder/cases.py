@@ -17,15 +17,18 @@ SOLVER = r"""import json, math, os, signal, struct, subprocess, sys, time, zipfi
 
 order = json.load(open("input.json"))
 how, load = order["how"], order["load"]
-print("solving for", load)
+print("solving for", load, flush=True)
 if how == "crash":
     print("the stiffness is singular", file=sys.stderr)
     sys.exit(3)
 if how == "segfault":
     os.kill(os.getpid(), signal.SIGSEGV)
 if how == "hang":
-    subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
-    open("../hanging", "a").write(f"{os.getpid()}\n")
+    child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+    open("../hanging", "w").write(f"{os.getpid()} {child.pid}\n")
+    time.sleep(600)
+if how == "hang-once" and not os.path.exists("../hanging"):
+    open("../hanging", "w").write(f"{os.getpid()}\n")
     time.sleep(600)
 if how == "flaky" and not os.path.exists("../seen"):
     open("../seen", "w").close()

@@ -204,10 +204,11 @@ def _trouble(job: Job, folder: Path, ended: Mapping[str, Any]) -> Verdict | None
             return Verdict(False, "the production was stopped", again=False)
         case "unguarded":
             return Verdict(False, f"the guard of {executable} ended before it did: {ended['words']}")
-    if status == -signal.SIGXFSZ:
-        return _overflowed(job, folder)
     if status == 0:
         return None
+    # The system refuses a file beyond the limit: most programs die of the signal, some catch it and see "File too large".
+    if status == -signal.SIGXFSZ or any(path.stat().st_size >= job.limits.disk_bytes for path in folder.iterdir()):
+        return _overflowed(job, folder)
     # The solver's own explanation is better than a number, where it has one.
     own = job.solver.check(folder) if status > 0 else Verdict(True)
     how = f"was killed by {signal_name(-status)}" if status < 0 else f"ended with status {status}"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nwidth.errors import ConfigError, RunError, StoreError
+from nwidth.errors import BusyError, ConfigError, StoreError
 from nwidth.fullorder.attempts import OUTCOME, attempt_number, remove_folder
 from nwidth.fullorder.protocol import Outcome, Point
 
@@ -50,7 +50,7 @@ class ProductionFolder:
 
         Raises
         ------
-        RunError
+        BusyError
             Another production is at work here.
         StoreError
             The folder cannot be written.
@@ -59,28 +59,35 @@ class ProductionFolder:
             (self.path / POINTS).mkdir(parents=True, exist_ok=True)
             lock = (self.path / LOCK).open("w")
         except OSError as error:
-            raise StoreError(
-                f"cannot write to {self.path}: {error.strerror}; set full_order.folder to a folder that you may write"
-            ) from None
+            raise self._unwritable(error) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError(
+                raise BusyError(
                     f"another production is at work in {self.path}; wait for it, or give full_order another folder"
                 ) from None
             session = uuid.uuid4().hex
-            self.session_file.write_text(session, encoding="utf-8")
+            try:
+                self.session_file.write_text(session, encoding="utf-8")
+            except OSError as error:
+                raise self._unwritable(error) from None
             try:
                 yield session
             finally:
                 self.session_file.unlink(missing_ok=True)
 
     def note(self, event: str, **details: Any) -> None:
-        """Append one event to the ledger."""
+        """Append one event to the ledger; `StoreError` where it cannot be written."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details}, default=str)
-        with (self.path / LEDGER).open("a", encoding="utf-8") as ledger:
-            ledger.write(line + "\n")
+        try:
+            with (self.path / LEDGER).open("a", encoding="utf-8") as ledger:
+                ledger.write(line + "\n")
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"cannot write to {self.path}: {error.strerror}; make room there, or set full_order.folder")
 
     def outcome(self, point: Point, key: str) -> Outcome | None:
         """The good attempt of a point, or its last failed one, or None.

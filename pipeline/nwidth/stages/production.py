@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -250,7 +250,8 @@ class _Book:
         """Take outcomes; one that dooms all the others ends the production."""
         for outcome in outcomes:
             if outcome.status in ("hopeless", "stopped"):
-                self.note("production given up", **asdict(outcome))
+                with suppress(StoreError):  # on a full disk, the reason goes before its record
+                    self.note("production given up", **asdict(outcome))
                 raise RunError(
                     f"{outcome.point}: {outcome.words} ({len(self.harvest.added)} runs were added to "
                     f"{self.production.study.store_url}; what is done is kept, and not produced again)"
