@@ -86,27 +86,6 @@ class ClusterMap:
 
 
 @dataclass(frozen=True)
-class IndicatorView:
-    """An error indicator beside the errors that were measured: ``model.zarr/indicator/{indicator,error}``, and a margin."""
-
-    indicator: Floats
-    """(p,)."""
-    error: Floats
-    """(p,)."""
-    words: str
-    """On what it was calibrated."""
-
-    @property
-    def correlation(self) -> float | None:
-        """Of the logarithms; None where there are too few pairs above zero."""
-        shown = (self.indicator > 0) & (self.error > 0)
-        if shown.sum() < 3:
-            return None
-        x, y = np.log(self.indicator[shown]), np.log(self.error[shown])
-        return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) > 0 and np.ptp(y) > 0 else None
-
-
-@dataclass(frozen=True)
 class ModelView:
     """Everything that the page of a finished run shows, but for its pictures of fields."""
 
@@ -118,8 +97,8 @@ class ModelView:
     """``run.json``; empty where there is none."""
     bases: Mapping[str, BasisView]
     snapshots: SnapshotLabels
-    clusters: ClusterMap | None
-    indicator: IndicatorView | None
+    has_atlas: bool
+    has_indicator: bool
 
     @property
     def rtol(self) -> float | None:
@@ -152,12 +131,11 @@ def read_model_view(folder: Path) -> ModelView:
     try:
         snapshots = _snapshot_labels(model)
         bases = {name: _basis_view(model, name, entry) for name, entry in manifest["bases"].items()}
-        clusters = _cluster_map(model, manifest, snapshots) if manifest.get("atlas") is not None else None
-        indicator = _indicator_view(model)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise LayoutError(f"{model} is damaged ({error}); run the study again, or restore it from a copy") from None
     study = str(record.get("study") or manifest.get("study") or folder.resolve().name)
-    return ModelView(folder, model, study, manifest, record, bases, snapshots, clusters, indicator)
+    has_atlas, has_mechanics = manifest.get("atlas") is not None, (model / "mechanics" / "zarr.json").is_file()
+    return ModelView(folder, model, study, manifest, record, bases, snapshots, has_atlas, has_mechanics)
 
 
 def shown_snapshots(errors: Floats, most: int = MOST_POINTS) -> Indices:
@@ -201,9 +179,17 @@ def _snapshot_labels(model: Path) -> SnapshotLabels:
     return SnapshotLabels(count, names, numbers)
 
 
-def _cluster_map(model: Path, manifest: Mapping[str, Any], snapshots: SnapshotLabels) -> ClusterMap:
+def read_cluster_map(view: ModelView) -> ClusterMap:
+    """The snapshots of a model's atlas as points.
+
+    Raises
+    ------
+    StoreError, LayoutError
+        The model has no atlas, or it is damaged.
+    """
     import zarr
 
+    model, manifest, snapshots = view.model, view.manifest, view.snapshots
     atlas = read_atlas(model, manifest, {})
     index = shown_snapshots(atlas.own_errors)
     index = np.union1d(index, atlas.medoid_snapshots[atlas.medoid_snapshots >= 0])
@@ -218,21 +204,3 @@ def _cluster_map(model: Path, manifest: Mapping[str, Any], snapshots: SnapshotLa
     own, one = atlas.own_errors[index], atlas.global_errors[index]
     axes |= {"error on its own basis": own, "error on the global basis": one}
     return ClusterMap(index, axes, atlas.labels[index], own, one, snapshots.simulation[index], medoids, atlas)
-
-
-def _indicator_view(model: Path) -> IndicatorView | None:
-    """The indicator's calibration pairs, where the model keeps some."""
-    import zarr
-
-    if not (model / "indicator" / "zarr.json").is_file():
-        return None
-    group: Any = zarr.open_group(str(model / "indicator"), mode="r")
-    if "indicator" not in group or "error" not in group:
-        return None
-    indicator, error = (np.asarray(group[name][...], float).ravel() for name in ("indicator", "error"))
-    if indicator.shape != error.shape:
-        raise LayoutError(
-            f"{model} has {indicator.size} values of its indicator and {error.size} errors, expected as many; calibrate it again"
-        )
-    shown = shown_snapshots(error)
-    return IndicatorView(indicator[shown], error[shown], str(group.attrs.get("words", "")))

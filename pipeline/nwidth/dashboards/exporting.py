@@ -29,7 +29,7 @@ def export(folder: Path, into: Path) -> Path:
 
     page = io.StringIO()
     document = _with_styles_inside(Dashboard(folder, still=True).layout)
-    save(document, page, resources=INLINE, title=f"nwidth: {words.printable(folder.resolve().name)}")  # type: ignore[arg-type]
+    save(document, page, resources=INLINE, title=f"nwidth: {words.printable(folder.resolve().name)}")
     partial = into.with_name(f".{into.name}.partial")
     try:
         partial.write_text(_without_icons(page.getvalue()), encoding="utf-8")

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import panel as pn
-
 from nwidth.dashboards import texts
-from nwidth.dashboards.contents import BasisView, ModelView, read_model_view, shown_snapshots
+from nwidth.dashboards.contents import BasisView, ModelView, read_cluster_map, read_model_view, shown_snapshots
 from nwidth.dashboards.costs import costs_of
 from nwidth.dashboards.figures import clusters, costs, errors, spectrum
+from nwidth.dashboards.indicators import read_indicators
+from nwidth.dashboards.libraries import pn
 from nwidth.dashboards.painting import Painter, Request
 from nwidth.dashboards.pictures import Pictures, still_pictures, still_requests
 from nwidth.dashboards.runs import RunState
-from nwidth.dashboards.style import words
+from nwidth.dashboards.style import TABS, words
 from nwidth.dashboards.widgets import select
 from nwidth.errors import NwidthError
 from nwidth.report.markup import tag
@@ -63,6 +63,7 @@ class RunPage:
             *((title, pn.Column(sizing_mode="stretch_width")) for title, _ in self._sections),
             sizing_mode="stretch_width",
             tabs_location="above",
+            stylesheets=[TABS],
         )
         self.tabs.param.watch(lambda event: self._open(event.new), "active")
         for number in range(len(self._sections)) if self.still else (0,):
@@ -97,9 +98,9 @@ class RunPage:
             ("Modes", lambda: self._pictures(view, "modes")),
             ("Snapshots", lambda: self._pictures(view, "snapshots")),
         ]
-        if view.clusters is not None:
+        if view.has_atlas:
             sections.append(("Clusters", lambda: _clusters(view)))
-        if view.indicator is not None:
+        if view.has_indicator:
             sections.append(("Indicator", lambda: _indicator(view)))
         return [*sections, ("Cost", lambda: _costs(view))]
 
@@ -136,21 +137,21 @@ def _errors(view: ModelView, basis: BasisView) -> Any:
 
 
 def _clusters(view: ModelView) -> Any:
-    assert view.clusters is not None  # noqa: S101 - the tab is not made without
-    atlas = view.clusters.atlas
+    found = read_cluster_map(view)
+    atlas = found.atlas
     small = [clusters.error_bars(atlas), clusters.gain_plot(atlas), clusters.switch_map(atlas) if atlas.count > 1 else None]
     return pn.Column(
-        words(texts.clusters_table(view.clusters)),
-        _plot(clusters.cluster_map(view.clusters)),
+        words(texts.clusters_table(found)),
+        _plot(clusters.cluster_map(found)),
         pn.Row(*(_plot(made) for made in small if made is not None), sizing_mode="stretch_width"),
         sizing_mode="stretch_width",
     )
 
 
 def _indicator(view: ModelView) -> Any:
-    assert view.indicator is not None  # noqa: S101 - the tab is not made without
-    drawn = errors.indicator_plot(view.indicator.indicator, view.indicator.error)
-    return pn.Column(_plot(drawn), words(texts.indicator_note(view.indicator)), sizing_mode="stretch_width")
+    found = read_indicators(view.model)
+    drawn = [_plot(errors.indicator_plot(found))] if found else []
+    return pn.Column(words(texts.indicator_table(found)), *drawn, sizing_mode="stretch_width")
 
 
 def _costs(view: ModelView) -> Any:

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from nwidth.report import words
 from nwidth.report.markup import Html, tag
@@ -37,7 +37,7 @@ class Request:
     count: int = 1
     key: str = ""
     """Of the model: a picture of an older one is not this one."""
-    options: tuple[tuple[str, str], ...] = field(default=())
+    options: tuple[tuple[str, str], ...] = ()
     """How the store is reached, for snapshots."""
 
 

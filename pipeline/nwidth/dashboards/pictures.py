@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import panel as pn
-
 from nwidth.dashboards import texts
 from nwidth.dashboards.contents import ModelView
+from nwidth.dashboards.libraries import pn
 from nwidth.dashboards.painting import Painter, Request, note
 from nwidth.dashboards.style import words
 from nwidth.dashboards.widgets import number, select

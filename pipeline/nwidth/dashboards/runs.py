@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from nwidth.dashboards.alive import at_work
+from nwidth.dashboards.alive import at_work, lock_is_held
 from nwidth.dashboards.ledger import Event, Ledger, read_ledger
 from nwidth.models.files import MANIFEST
 from nwidth.shelf import FolderShelf
@@ -85,12 +85,11 @@ def run_state(folder: Path, now: datetime) -> RunState:
     ledger, record = read_ledger(folder / LEDGER), _record(folder / RECORD)
     key = _model_key(folder)
     begun, ended = _last(ledger, BEGINS), _last(ledger, set(ENDS))
-    alive = at_work(folder, now.timestamp())
     state: State
     if begun is not None and (ended is None or _place(ledger, begun) > _place(ledger, ended)):
-        state = "running" if alive else "stopped"
-    elif alive:
-        state = "running"  # it plans: the ledger is told when it begins
+        state = "running" if at_work(folder, now.timestamp()) else "stopped"
+    elif lock_is_held(folder / ".lock"):
+        begun, state = None, "running"  # it plans: the ledger is told when it begins
     elif ended is not None:
         state = ENDS[ended.name]
     else:

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from nwidth.dashboards.contents import BasisView, ClusterMap, IndicatorView, ModelView
+from nwidth.dashboards.contents import BasisView, ClusterMap, ModelView
 from nwidth.dashboards.costs import Costs
+from nwidth.dashboards.indicators import IndicatorView
 from nwidth.dashboards.ledger import Ledger
 from nwidth.dashboards.runs import PassProgress, RunState
 from nwidth.dashboards.scheduler import SchedulerView
@@ -187,12 +188,21 @@ def clusters_table(found: ClusterMap) -> Html:
     ])  # fmt: skip
 
 
-def indicator_note(found: IndicatorView) -> Html:
-    """How well the indicator follows the error."""
-    correlation = found.correlation
-    size = f"{words.count(len(found.error), 'pair')}"
-    follows = f", correlation of the logarithms {correlation:.3f}" if correlation is not None else ""
-    return tag("p", f"{size}{follows}. {short(found.words)}".strip(), class_="note")
+def indicator_table(views: Sequence[IndicatorView]) -> Html:
+    """How well each body's indicator follows its error."""
+    if not views:
+        return tag("p", "The reduced bodies of this model have no calibrated indicator.")
+    rows = [
+        (
+            f"body {view.body}",
+            words.number(view.pairs),
+            "–" if view.correlation is None else f"{view.correlation:.3f}",
+            words.share(view.covered),
+        )
+        for view in views
+    ]
+    header = ("", "pairs", "correlation of log ρ and log e", "errors below the indicator")
+    return table("Calibration, on training runs", header, rows, numeric=range(1, 4))
 
 
 # --- Dask -------------------------------------------------------------------------------------------------------------

@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import panel as pn
-
 from nwidth.dashboards import texts
+from nwidth.dashboards.libraries import pn
 from nwidth.dashboards.page import RunPage
 from nwidth.dashboards.painting import Painter
 from nwidth.dashboards.runs import RunState, find_runs
 from nwidth.dashboards.scheduler import SchedulerView, ask_scheduler
-from nwidth.dashboards.style import words
+from nwidth.dashboards.style import TABS, words
 from nwidth.dashboards.widgets import select
 from nwidth.report.markup import Html, join, tag
 
@@ -139,7 +138,13 @@ class Dashboard(pn.viewable.Viewer):  # type: ignore[misc, unused-ignore]
         for page, view in zip(made, found, strict=True):
             page.show(view)
             pages.append((texts.short(page.run.title, 40), page.body))
-        self.place.objects = [pages[0][1]] if len(pages) == 1 else [pn.Tabs(*pages, sizing_mode="stretch_width")] if pages else []
+        self.place.objects = (
+            [pages[0][1]]
+            if len(pages) == 1
+            else [pn.Tabs(*pages, sizing_mode="stretch_width", stylesheets=[TABS])]
+            if pages
+            else []
+        )
 
     def _run(self) -> RunState | None:
         return next((run for run in self.runs if str(run.folder) == self.choice.value), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import panel as pn
+from nwidth.dashboards.libraries import pn
 
 
 def select(words: str, options: Any, **settings: Any) -> Any:
@@ -18,4 +18,4 @@ def number(words: str, **settings: Any) -> Any:
 
 
 def _made(kind: Any, words: str, **settings: Any) -> Any:
-    return kind(**{"label" if "label" in kind.param else "name": words}, **settings)
+    return kind(**{"label" if "label" in kind.param else "name": words}, margin=(6, 12, 6, 0), **settings)

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from bokeh.layouts import column, row
-from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Select
 from bokeh.transform import transform
 
 from nwidth.dashboards.contents import ClusterMap
 from nwidth.dashboards.figures.theme import BLUE, ORANGE, SHADE, cluster_colour, hover, label, legend_above, plot
+from nwidth.dashboards.libraries import bk, layouts
 from nwidth.models.atlas import Atlas
 
 MOST_LEGENDS = 8
@@ -43,15 +42,15 @@ def cluster_map(found: ClusterMap) -> Any:
     made.legend[0].click_policy = "hide"
     options = [(f"axis{number}", name) for number, name in enumerate(shown)]
     axes = [
-        Select(title=title, value=f"axis{start}", options=options, width=260, name=f"cluster-{title[0]}")
+        bk.Select(title=title, value=f"axis{start}", options=options, width=260, name=f"cluster-{title[0]}")
         for title, start in (("x axis", x), ("y axis", y))
     ]
-    code = CustomJS(
+    code = bk.CustomJS(
         args={"x": axes[0], "y": axes[1], "sources": sources, "xaxis": made.xaxis[0], "yaxis": made.yaxis[0]}, code=AXES
     )
     for select in axes:
         select.js_on_change("value", code)
-    return column(row(*axes), made, sizing_mode="stretch_width")
+    return layouts.column(layouts.row(*axes), made, sizing_mode="stretch_width")
 
 
 AXES = """
@@ -64,10 +63,10 @@ yaxis.axis_label = named(y)
 """
 
 
-def _source(found: ClusterMap, columns: dict[str, Any], mask: Any, x: int, y: int) -> ColumnDataSource:
+def _source(found: ClusterMap, columns: dict[str, Any], mask: Any, x: int, y: int) -> Any:
     medoid = found.medoid[mask]
     data = {name: values[mask] for name, values in columns.items()}
-    return ColumnDataSource(
+    return bk.ColumnDataSource(
         data
         | {
             "x": data[f"axis{x}"],
@@ -95,7 +94,7 @@ def gain_plot(atlas: Atlas) -> Any | None:
         order = np.argsort(gain.clusters, kind="stable")
         values = gain.expected_gain[order, column_]
         keep = np.isfinite(values)
-        source = ColumnDataSource({"clusters": gain.clusters[order][keep], "gain": values[keep]})
+        source = bk.ColumnDataSource({"clusters": gain.clusters[order][keep], "gain": values[keep]})
         name = f"N = {int(gain.ranks[column_])}"
         made.line("clusters", "gain", source=source, color=cluster_colour(place), line_width=1.5, legend_label=name)
         drawn.append(made.scatter("clusters", "gain", source=source, color=cluster_colour(place), size=6, legend_label=name))
@@ -115,7 +114,7 @@ def error_bars(atlas: Atlas) -> Any:
     made = plot("Median error of the members", "cluster", "relative error", height=300, x_range=names, y_axis_type="log")
     drawn = []
     for values, colour, name in zip(medians, (BLUE, ORANGE), ("own basis", "global basis"), strict=True):
-        source = ColumnDataSource({"cluster": names, "error": [max(value, least / 10) for value in values]})
+        source = bk.ColumnDataSource({"cluster": names, "error": [max(value, least / 10) for value in values]})
         drawn.append(made.scatter("cluster", "error", source=source, size=10, color=colour, legend_label=name))
     hover(made, drawn, ("cluster", "@cluster"), ("median error", "@error{0.00e}"))
     legend_above(made)
@@ -129,9 +128,9 @@ def switch_map(atlas: Atlas) -> Any:
     losses = np.asarray(atlas.switch_losses, float)[to, start]
     made = plot("Loss on changing the basis", "from cluster", "to cluster", height=300,
                 x_range=[str(k) for k in range(count)], y_range=[str(k) for k in reversed(range(count))])  # fmt: skip
-    source = ColumnDataSource({"start": [str(k) for k in start], "to": [str(k) for k in to], "loss": losses})
+    source = bk.ColumnDataSource({"start": [str(k) for k in start], "to": [str(k) for k in to], "loss": losses})
     finite = losses[np.isfinite(losses)]
-    colours = LinearColorMapper("Cividis256", low=0.0, high=max(float(finite.max(initial=0.0)), 1e-12))
+    colours = bk.LinearColorMapper("Cividis256", low=0.0, high=max(float(finite.max(initial=0.0)), 1e-12))
     cells: Any = made.rect("start", "to", 1, 1, source=source, fill_color=transform("loss", colours), line_color="white")
     made.grid.grid_line_color = None
     hover(made, [cells], ("from", "@start"), ("to", "@to"), ("relative loss", "@loss{0.00e}"))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bokeh.layouts import row
-from bokeh.models import ColumnDataSource, FactorRange
-
 from nwidth.dashboards.costs import Costs
 from nwidth.dashboards.figures.theme import BLUE, SHADE, hover, label, legend_above, plot
+from nwidth.dashboards.libraries import bk, layouts
 from nwidth.report import words
 
 
@@ -20,7 +18,7 @@ def cost_plots(costs: Costs) -> Any | None:
     names = [label(entry.name, 24) for entry in costs.passes]
     read = _bars("Read from the store", names, [(entry.planned_bytes, entry.measured_bytes) for entry in costs.passes])
     peak = _bars("Largest memory of a worker", names, [(entry.planned_peak, entry.measured_peak) for entry in costs.passes])
-    return row(read, peak, sizing_mode="stretch_width")
+    return layouts.row(read, peak, sizing_mode="stretch_width")
 
 
 def _bars(title: str, names: Sequence[str], pairs: Sequence[tuple[float | None, float | None]]) -> Any:
@@ -29,11 +27,11 @@ def _bars(title: str, names: Sequence[str], pairs: Sequence[tuple[float | None, 
     # Passes may have one name twice; a place has each only once.
     places = [f"{number + 1} {name}" for number, name in enumerate(names)]
     factors = [(place, kind) for place in places for kind in ("planned", "measured")]
-    made = plot(title, "", unit, x_range=FactorRange(*factors), height=300)
+    made = plot(title, "", unit, x_range=bk.FactorRange(*factors), height=300)
     drawn = []
     for number, (kind, colour) in enumerate((("planned", SHADE), ("measured", BLUE))):
         values = [pair[number] for pair in pairs]
-        source = ColumnDataSource(
+        source = bk.ColumnDataSource(
             {
                 "place": [(place, kind) for place in places],
                 "value": [(value or 0.0) / scale for value in values],

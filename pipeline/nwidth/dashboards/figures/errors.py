@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource
 from numpy.typing import NDArray
 
-from nwidth.dashboards.figures.theme import BLUE, INK, ORANGE, hover, legend_above, plot
+from nwidth.dashboards.figures.theme import BLUE, INK, ORANGE, cluster_colour, hover, legend_above, plot
+from nwidth.dashboards.indicators import IndicatorView
+from nwidth.dashboards.libraries import bk
 
 
 def error_plot(index: NDArray[np.int64], errors: NDArray[np.float64], names: NDArray[Any], rtol: float | None) -> Any:
@@ -21,10 +23,10 @@ def error_plot(index: NDArray[np.int64], errors: NDArray[np.float64], names: NDA
     if not shown.any():
         made.title.text = "Every snapshot lies in the basis: all errors are zero"
         return made
-    source = ColumnDataSource({"index": index[shown], "error": errors[shown], "name": _texts(names[shown])})
+    source = bk.ColumnDataSource({"index": index[shown], "error": errors[shown], "name": _texts(names[shown])})
     dots = made.scatter("index", "error", source=source, size=5, color=BLUE, alpha=0.7, legend_label="measured")
     worst = int(np.argmax(np.where(shown, errors, -np.inf)))
-    top = ColumnDataSource({"index": [int(index[worst])], "error": [errors[worst]], "name": _texts(names[[worst]])})
+    top = bk.ColumnDataSource({"index": [int(index[worst])], "error": [errors[worst]], "name": _texts(names[[worst]])})
     star = made.scatter("index", "error", source=top, size=12, marker="circle", fill_color=None, line_color=ORANGE, line_width=2,
                         legend_label="worst")  # fmt: skip
     if rtol is not None:
@@ -34,21 +36,25 @@ def error_plot(index: NDArray[np.int64], errors: NDArray[np.float64], names: NDA
     return made
 
 
-def indicator_plot(indicator: NDArray[np.float64], errors: NDArray[np.float64]) -> Any:
-    """Indicator against true error, both logarithmic, with the line where they are equal. Arrays ``(p,)``."""
+def indicator_plot(views: Sequence[IndicatorView]) -> Any:
+    """Indicator against true error, both logarithmic, a colour for each body. Below the line it is on the safe side."""
     made = plot(
-        "Error indicator against true error", "indicator", "true relative error",
-        x_axis_type="log", y_axis_type="log", height=420, match_aspect=True,
+        "Error indicator against true error", "indicator η", "true relative error e",
+        x_axis_type="log", y_axis_type="log", height=430,
     )  # fmt: skip
-    shown = np.isfinite(indicator) & np.isfinite(errors) & (indicator > 0) & (errors > 0)
-    if not shown.any():
-        return made
-    source = ColumnDataSource({"indicator": indicator[shown], "error": errors[shown]})
-    dots = made.scatter("indicator", "error", source=source, size=7, color=BLUE, alpha=0.7, legend_label="measured")
-    both = np.concatenate([indicator[shown], errors[shown]])
+    drawn = []
+    for view in views:
+        source = bk.ColumnDataSource({"indicator": view.indicator, "error": view.errors, "residual": view.residuals})
+        name = "measured" if len(views) == 1 else f"body {view.body}"
+        drawn.append(
+            made.scatter(
+                "indicator", "error", source=source, size=7, color=cluster_colour(view.body), alpha=0.7, legend_label=name
+            )
+        )
+    both = np.concatenate([part for view in views for part in (view.indicator, view.errors)])
     ends = [float(both.min()) / 1.5, float(both.max()) * 1.5]
-    made.line(ends, ends, color=ORANGE, line_dash="dashed", legend_label="equal")
-    hover(made, [dots], ("indicator", "@indicator{0.000e}"), ("error", "@error{0.000e}"))
+    made.line(ends, ends, color=INK, line_dash="dashed", legend_label="equal")
+    hover(made, drawn, ("indicator", "@indicator{0.000e}"), ("error", "@error{0.000e}"), ("residual", "@residual{0.000e}"))
     legend_above(made)
     return made
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from bokeh.layouts import column, row
-from bokeh.models import ColumnDataSource, CustomJS, Div, Range1d, Slider, Span
 from numpy.typing import NDArray
 
 from nwidth.dashboards.figures.theme import BLUE, INK, ORANGE, SHADE, hover, legend_above, plot
+from nwidth.dashboards.libraries import bk, layouts
 from nwidth.dashboards.style import STYLE
 from nwidth.report import words
 from nwidth.report.markup import Html, facts, tag
@@ -62,29 +61,29 @@ def smallest_rank(errors: Floats, tolerance: float) -> int | None:
 def spectrum_panel(found: Truncations, rtol: float | None = None) -> Any:
     """Slider, sentence, singular values and error curve, linked in the browser."""
     if len(found.values) == 0:
-        return Div(text=tag("p", "This basis has no singular values."), sizing_mode="stretch_width", disable_math=True)
+        return bk.Div(text=tag("p", "This basis has no singular values."), sizing_mode="stretch_width", disable_math=True)
     values, curve = _values_plot(found), _error_plot(found, rtol)
     start = min(found.chosen, len(found.values))
-    sentence = Div(
+    sentence = bk.Div(
         text=truncation_words(found, start),
         stylesheets=[STYLE],
         sizing_mode="stretch_width",
         disable_math=True,
         name="truncation",
     )
-    slider = Slider(
+    slider = bk.Slider(
         start=0, end=len(found.values), value=start, step=1, title="modes kept", name="truncation-slider",
-        sizing_mode="stretch_width", bar_color=ORANGE,
+        sizing_mode="stretch_width", bar_color=ORANGE, margin=(4, 0, 0, 0),
     )  # fmt: skip
-    lines = [Span(location=start + 0.5, dimension="height", line_color=ORANGE, line_width=2) for _ in range(2)]
+    lines = [bk.Span(location=start + 0.5, dimension="height", line_color=ORANGE, line_width=2) for _ in range(2)]
     lines[1].location = start
     values.add_layout(lines[0])
     curve.add_layout(lines[1])
-    source = ColumnDataSource({"error": found.errors, "energy": found.energies}, name="truncations")
-    dot = ColumnDataSource({"rank": [start], "error": [_positive(found.errors)[start]]}, name="truncation-dot")
+    source = bk.ColumnDataSource({"error": found.errors, "energy": found.energies}, name="truncations")
+    dot = bk.ColumnDataSource({"rank": [start], "error": [_positive(found.errors)[start]]}, name="truncation-dot")
     curve.scatter("rank", "error", source=dot, size=11, color=ORANGE, line_color="white")
-    slider.js_on_change("value", CustomJS(args=_arguments(found, source, dot, sentence, lines), code=MOVE))
-    return column(slider, sentence, row(values, curve, sizing_mode="stretch_width"), sizing_mode="stretch_width")
+    slider.js_on_change("value", bk.CustomJS(args=_arguments(found, source, dot, sentence, lines), code=MOVE))
+    return layouts.column(slider, sentence, layouts.row(values, curve, sizing_mode="stretch_width"), sizing_mode="stretch_width")
 
 
 MOVE = """
@@ -136,11 +135,11 @@ def _values_plot(found: Truncations) -> Any:
     index = np.arange(1, len(found.values) + 1)
     shown = found.values > 0
     trusted = shown & (found.values > found.floor)
-    made = plot("Singular values", "index i", "singular value σᵢ", y_axis_type="log", x_range=Range1d(0, len(index) + 1))
+    made = plot("Singular values", "index i", "singular value σᵢ", y_axis_type="log", x_range=bk.Range1d(0, len(index) + 1))
     drawn = []
     for mask, colour, name in ((trusted, BLUE, "above the floor"), (shown & ~trusted, SHADE, "rounding of the route")):
         if mask.any():
-            source = ColumnDataSource({"index": index[mask], "value": found.values[mask]})
+            source = bk.ColumnDataSource({"index": index[mask], "value": found.values[mask]})
             drawn.append(made.scatter("index", "value", source=source, size=5, color=colour, legend_label=name))
     hover(made, drawn, ("index", "@index"), ("value", "@value{0.000e}"))
     if drawn:
@@ -151,8 +150,8 @@ def _values_plot(found: Truncations) -> Any:
 def _error_plot(found: Truncations, rtol: float | None) -> Any:
     """Projection error against the number of modes, and what was asked."""
     errors = _positive(found.errors)
-    made = plot("Projection error", "modes kept", "relative error", y_axis_type="log", x_range=Range1d(0, len(errors)))
-    source = ColumnDataSource({"rank": found.ranks, "error": errors})
+    made = plot("Projection error", "modes kept", "relative error", y_axis_type="log", x_range=bk.Range1d(0, len(errors)))
+    source = bk.ColumnDataSource({"rank": found.ranks, "error": errors})
     line = made.line("rank", "error", source=source, color=BLUE, line_width=2, legend_label="from the singular values")
     hover(made, [line], ("modes", "@rank"), ("error", "@error{0.000e}"))
     if rtol is not None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bokeh.models import HoverTool, PrintfTickFormatter
-from bokeh.plotting import figure
-
+from nwidth.dashboards.libraries import bk, figure
 from nwidth.report import words
 from nwidth.report.styling import BLUE, CATEGORIES, INK, MUTED, ORANGE, RULE, SHADE
 
@@ -58,13 +56,13 @@ def plot(title: str, x: str, y: str, **options: Any) -> Any:
     made.grid.grid_line_color = RULE
     for axis, log in ((made.xaxis, logarithmic["x"]), (made.yaxis, logarithmic["y"])):
         if log:
-            axis.formatter = PrintfTickFormatter(format="%.0e")
+            axis.formatter = bk.PrintfTickFormatter(format="%.0e")
     return made
 
 
 def hover(made: Any, renderers: list[Any], *rows: tuple[str, str]) -> None:
     """Show these rows beside the pointer; Bokeh escapes the values of columns."""
-    made.add_tools(HoverTool(renderers=renderers, tooltips=list(rows), attachment="above"))
+    made.add_tools(bk.HoverTool(renderers=renderers, tooltips=list(rows), attachment="above"))
 
 
 def legend_above(made: Any) -> None:
