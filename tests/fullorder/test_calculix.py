@@ -38,8 +38,11 @@ def test_a_bar_over_loads(tmp_path: Path) -> None:
     # .frd has six digits.
     assert top[1] / top[0] == pytest.approx(2.0, rel=1e-5)
     assert top[2] / top[0] > 5.5
-    # Over the upper cube of eight equal points the mean axial stress is the load on four nodes over an area of one; seven digits.
-    assert last["S"].values[:, 8:, 2].mean(axis=1) == pytest.approx(4 * load, rel=1e-6)
+    # Over the upper cube the mean axial stress is the load on four nodes over an area of one: to seven digits where the bar is
+    # elastic, to CalculiX's own criterion (a residual of half a percent of the mean force) where it has yielded.
+    axial = last["S"].values[:, 8:, 2].mean(axis=1)
+    assert axial[:2] == pytest.approx(4 * load[:2], rel=1e-6)
+    assert axial[2] == pytest.approx(4 * load[2], rel=5e-3)
     assert (last["PEEQ"].values.max(axis=1) > 0).tolist() == [False, False, True]
 
 
