@@ -250,3 +250,25 @@ def test_a_dictionary_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     study = study_of(tmp_path, stored(tmp_path), reduce={"rank": 4}, workers={"memory": "151 MiB"})
     with pytest.raises(PlanError):
         plan(with_atlas(study, clusters=40, rank=100))
+
+
+def test_errors_below_the_floor_are_marked(tmp_path: Path, scheduler: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Snapshots of two planes: with two modes each nothing but rounding is left, and the table of a Gram factor says so."""
+    rng = np.random.default_rng(1)
+    planes = np.linalg.qr(rng.standard_normal((161, 4)))[0]
+    for number in range(12):
+        half = planes[:, :2] if number < 6 else planes[:, 2:]
+        add_run(tmp_path / "store", f"s{number:02d}", {"u": (half @ rng.standard_normal((2, 10))).T.copy()})
+    lines = ["[study]", 'name = "s"', 'store = "store"', "[reduce]", "rank = 3", 'route = "gram"', "[atlas]", "clusters = 2"]
+    (tmp_path / "s.toml").write_text("\n".join([*lines, "max_rank = 3", "[workers]", f'address = "{scheduler}"']))
+    assert main(["compare", str(tmp_path / "s.toml"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    below = {row["modes"]: row["below_floor"] for row in document["rows"]}
+    assert below == {1: False, 2: True, 3: True}
+    assert 1e-9 < document["floor"] < 1e-7
+    assert main(["compare", str(tmp_path / "s.toml")]) == 0
+    told = capsys.readouterr().out
+    assert f"< {document['floor']:.1e}" in told
+    assert "this factor is rounding, and gains by such errors say nothing" in told
+    assert main(["compare", str(tmp_path / "s.toml"), "--modes", "1"]) == 0
+    assert "is rounding" not in capsys.readouterr().out

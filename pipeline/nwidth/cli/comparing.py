@@ -65,9 +65,16 @@ def _lines(found: Comparison, modes: int | None) -> list[str]:
         ),
         "",
         *(_table(gain, modes) if len(gain.clusters) else ["  nothing to compare: too few items to be parted"]),
+        *_footnote(gain, modes),
         "",
         *(f"  {name}: {choice.reason}" for name, choice in found.choices.items()),
     ]
+
+
+def _footnote(gain: GainMap, modes: int | None) -> list[str]:
+    below = any(record["below_floor"] for record in gain.rows() if modes is None or record["modes"] == modes)
+    words = f'  <: below {gain.floor:.1e} this factor is rounding, and gains by such errors say nothing; route "tsqr" tells them'
+    return ["", words] if below else []
 
 
 def _table(gain: GainMap, modes: int | None) -> list[str]:
@@ -75,11 +82,11 @@ def _table(gain: GainMap, modes: int | None) -> list[str]:
         "dissimilarity", "clusters", "modes", "smallest", "loss", "silhouette", "error of one", "of own", "gain: best", "medoid",
         "mean", "break-even", "accuracy", "expected gain",
     ]  # fmt: skip
-    body = [_row(record) for record in gain.rows() if modes is None or record["modes"] == modes]
+    body = [_row(record, gain.floor) for record in gain.rows() if modes is None or record["modes"] == modes]
     return table(header, body)
 
 
-def _row(record: dict[str, Any]) -> list[str]:
+def _row(record: dict[str, Any], floor: float) -> list[str]:
     return [
         record["dissimilarity"],
         str(record["clusters"]),
@@ -87,8 +94,8 @@ def _row(record: dict[str, Any]) -> list[str]:
         str(record["smallest"]),
         f"{record['loss']:.3g}",
         _number(record["silhouette"], ".3f"),
-        f"{record['global_error']:.2e}",
-        f"{record['own_error']:.2e}",
+        _error(record["global_error"], floor),
+        _error(record["own_error"], floor),
         _number(record["oracle_gain"], ".2f"),
         _number(record["medoid_gain"], ".2f"),
         _number(record["mean_gain"], ".2f"),
@@ -96,6 +103,11 @@ def _row(record: dict[str, Any]) -> list[str]:
         f"{record['accuracy']:.2f}",
         _number(record["expected_gain"], ".2f"),
     ]
+
+
+def _error(value: float, floor: float) -> str:
+    """An error, or that it is less than what the factor tells from rounding."""
+    return f"< {floor:.1e}" if value < floor else f"{value:.2e}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -76,6 +76,8 @@ class GainMap:
     """On what the errors were measured, in words."""
     accuracy_of: str = ""
     """How the accuracy was guessed, in words."""
+    floor: float = 0.0
+    """Mean errors below are rounding of the factor that all of this was computed on."""
 
     def best(self) -> tuple[int, int] | None:
         """(candidate, place in `ranks`) of the largest expected gain; None where nothing was tried."""
@@ -103,6 +105,7 @@ class GainMap:
                 "mean_gain": _number(self.mean_gain[place, column]),
                 "break_even": _number(self.break_even[place, column]),
                 "expected_gain": _number(self.expected_gain[place, column]),
+                "below_floor": bool(min(self.global_error[place, column], self.own_error[place, column]) < self.floor),
             }
             for place in range(len(self.clusters))
             for column, rank in enumerate(self.ranks)

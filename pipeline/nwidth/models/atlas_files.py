@@ -44,6 +44,7 @@ ARRAYS: dict[str, tuple[str, ...]] = {
 }
 WORDS = ("of", "dissimilarity", "reading", "method", "loss", "pays", "reason")
 GAIN_ROWS = ("clusters", "smallest", "loss", "silhouette", "accuracy")
+GAIN_WORDS = ("dissimilarities", "held_out", "accuracy_of", "floor")
 WIDTHS: dict[str, tuple[str, ...]] = dict.fromkeys(("ranks", "pod", "greedy", "lower"), ("rank",))
 WIDTHS |= {"parts_upper": ("cluster", "rank"), "parts_lower": ("cluster", "rank")}
 
@@ -71,6 +72,7 @@ def write_atlas(model: Path, atlas: Atlas) -> dict[str, Any]:
             "dissimilarities": list(atlas.gain.dissimilarities),
             "held_out": atlas.gain.held_out,
             "accuracy_of": atlas.gain.accuracy_of,
+            "floor": atlas.gain.floor,
         },
         "widths": {"sample": atlas.widths.sample},
     }
@@ -96,6 +98,7 @@ def read_atlas(model: Path, manifest: Mapping[str, Any], bases: Mapping[str, Bas
         gain: dict[str, Any] = {name: np.asarray(group["gain"][name][...]) for name in _gain_arrays()}
         gain |= {"dissimilarities": tuple(entry["gain"]["dissimilarities"])}
         gain |= {name: str(entry["gain"][name]) for name in ("held_out", "accuracy_of")}
+        gain["floor"] = float(entry["gain"].get("floor", 0.0))  # models that were written before there was one
         widths = {name: np.asarray(group["widths"][name][...]) for name in WIDTHS}
         arrays: dict[str, Any] = {name: np.asarray(group[name][...]) for name in ARRAYS}
         words: dict[str, Any] = {name: entry[name] for name in WORDS}
@@ -118,7 +121,7 @@ def read_atlas(model: Path, manifest: Mapping[str, Any], bases: Mapping[str, Bas
 
 
 def _gain_arrays() -> tuple[str, ...]:
-    return tuple(field.name for field in fields(GainMap) if field.name not in ("dissimilarities", "held_out", "accuracy_of"))
+    return tuple(field.name for field in fields(GainMap) if field.name not in GAIN_WORDS)
 
 
 def _write(group: Any, name: str, values: Any, dims: tuple[str, ...]) -> None:

@@ -68,6 +68,7 @@ class Comparison:
             "bytes_read": self.bytes_read,
             "held_out": self.gain.held_out,
             "accuracy_of": self.gain.accuracy_of,
+            "floor": self.gain.floor,
             "choices": {
                 name: {"clusters": choice.count, "pays": choice.pays, "reason": choice.reason}
                 for name, choice in self.choices.items()

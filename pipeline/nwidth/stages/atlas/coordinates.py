@@ -32,6 +32,15 @@ class Coordinates:
     """Singular values of normalised snapshots below this share of the largest are rounding."""
 
     @property
+    def error_floor(self) -> float:
+        """Root mean square of the relative errors that a direction at the floor makes: ``floor s_1 / sqrt(m)``.
+
+        Directions below the floor were left out, so that errors smaller than this may be all rounding.
+        """
+        largest = float(np.linalg.norm(self.unit[0])) if len(self.unit) else 0.0
+        return self.floor * largest / max(1.0, float(np.sqrt(np.count_nonzero(self.norms))))
+
+    @property
     def values(self) -> Floats:
         """(N, m): the snapshots themselves."""
         return self.unit * self.norms

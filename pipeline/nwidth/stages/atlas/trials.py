@@ -244,6 +244,7 @@ def gain_map(bench: Bench, trials: Sequence[Trial]) -> GainMap:
         break_even=rows([one.break_even for one in measured]),
         expected_gain=rows([one.expected_gain(trial.candidate.accuracy) for one, trial in zip(measured, trials, strict=True)]),
         greatest_gain=rows([one.greatest_gain for one in measured]),
+        floor=bench.coordinates.error_floor,
         held_out=bench.splits.words,
         accuracy_of="nearest neighbour in the parameters and the time"
         if has_inputs(bench.items) and bench.items.of == "snapshots"
