@@ -74,6 +74,7 @@ def two_level_rule(
     *,
     normalised: bool = False,
     volume: bool = False,
+    trim: bool = False,
     pool: int = POOL,
 ) -> DistributedRule:
     """A rule in one read: local rules on the workers, then one search on the union of their points.
@@ -84,7 +85,7 @@ def two_level_rule(
         On ``||G omega - b|| / ||b||``, of the local rules, too, on their own integrals.
     run : callable
         Executes a graph.
-    normalised, volume
+    normalised, volume, trim
         As for `kernels.cubature.nnomp`.
     pool : int
         Points that a visit of a chunk proposes to its local search, and a further pass to the driver.
@@ -96,12 +97,12 @@ def two_level_rule(
     """
     graph = local_graph(source, tolerance, source.name, normalised=normalised, volume=volume, pool=pool)
     local: LocalRules = run(graph)[local_root(source.name)]
-    state = _Passes(source, local.integrals, run, normalised, volume, pool)
+    state = _Passes(source, local.integrals, run, normalised, volume, trim, pool)
     state.count(local.candidates.tally)
     columns = state.with_constant(local.candidates.columns)
     many = 1 if columns.size <= CLASSIC_ENTRIES else pool
     price = in_memory(columns, pool=many, normalised=normalised)
-    fit = search(state.target, price, tolerance, normalised=normalised, worth=worth_of(many))
+    fit = search(state.target, price, tolerance, normalised=normalised, worth=worth_of(many), trim=trim)
     union = replace(fit, numbers=local.candidates.numbers[fit.numbers])
     if fit.ended != "tolerance" and tolerance > 0.0:
         union = state.search(tolerance, Pool(union.numbers, columns[:, fit.numbers]))
@@ -115,6 +116,7 @@ def one_level_rule(
     *,
     normalised: bool = False,
     volume: bool = False,
+    trim: bool = False,
     pool: int = POOL,
 ) -> DistributedRule:
     """A rule by passes over all integrands: one for the integrals, then one for every pool of points.
@@ -122,7 +124,7 @@ def one_level_rule(
     Parameters and errors are those of `two_level_rule`; `pool` of 1 is the classic method, a pass for every point.
     """
     found: Integrals = run(integrals_graph(source, source.name))[integrals_root(source.name)]
-    state = _Passes(source, found, run, normalised, volume, pool)
+    state = _Passes(source, found, run, normalised, volume, trim, pool)
     state.count(found.tally)
     return state.result(state.search(tolerance, None), ())
 
@@ -136,9 +138,11 @@ def measured_error(source: IntegrandSource, points: Indices, weights: Floats, ru
 class _Passes:
     """What a search on the driver carries from pass to pass."""
 
-    def __init__(self, source: IntegrandSource, found: Integrals, run: Run, normalised: bool, volume: bool, pool: int) -> None:
+    def __init__(
+        self, source: IntegrandSource, found: Integrals, run: Run, normalised: bool, volume: bool, trim: bool, pool: int
+    ) -> None:
         self.source, self.found, self.run = source, found, run
-        self.normalised, self.pool = normalised, pool
+        self.normalised, self.trim, self.pool = normalised, trim, pool
         self.constant = constant_row(found.values, found.volume) if volume else None
         self.target = found.values if self.constant is None else np.append(found.values, self.constant * found.volume)
         check_integrals(self.target)
@@ -163,8 +167,8 @@ class _Passes:
 
     def search(self, tolerance: float, initial: Pool | None) -> Fit:
         """Passes until the tolerance is met, or no point is left that helps."""
-        worth = worth_of(self.pool)
-        return search(self.target, self.price, tolerance, normalised=self.normalised, worth=worth, initial=initial)
+        worth, normalised = worth_of(self.pool), self.normalised
+        return search(self.target, self.price, tolerance, normalised=normalised, worth=worth, initial=initial, trim=self.trim)
 
     def result(self, fit: Fit, counts: tuple[int, ...]) -> DistributedRule:
         """The rule and what it cost."""

@@ -44,6 +44,7 @@ def nnomp(
     imposed: Sequence[int] | Indices = (),
     candidates: Indices | None = None,
     pool: int | None = None,
+    trim: bool = False,
     max_points: int | None = None,
     random_points: int = 0,
     seed: int = 0,
@@ -68,6 +69,8 @@ def nnomp(
         The only points that may be chosen.
     pool : int, optional
         Points that one visit of G proposes; 1 is the classic method, and the default for small G.
+    trim : bool
+        Search beyond the tolerance, then drop points while it holds: 5 to 15 % fewer points for about as much time.
     max_points : int, optional
         At most so many points with a weight.
     random_points, seed : int
@@ -91,7 +94,7 @@ def nnomp(
     start = Pool(np.asarray(initial, np.int64), rows[:, np.asarray(initial, np.int64)].astype(np.float64))
     # A random point is there to be tried, whatever it is worth beside the best one.
     worth = 0.0 if random_points else worth_of(many)
-    found = search(b, price, tolerance, normalised=normalised, worth=worth, initial=start, max_columns=max_points)
+    found = search(b, price, tolerance, normalised=normalised, worth=worth, initial=start, trim=trim, max_columns=max_points)
     return with_imposed(rule_of(found, weights), imposed)
 
 

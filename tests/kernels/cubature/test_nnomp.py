@@ -121,6 +121,29 @@ def test_slabs_of_the_cube(count: int, local: tuple[int, ...], total: float, rat
     assert set(second.points.tolist()) <= set(union.tolist())
 
 
+@pytest.mark.parametrize("pool", [1, 200])
+@pytest.mark.parametrize("modes", [10, 7, 5, 3])
+def test_trimming_takes_fewer_points(modes: int, pool: int) -> None:
+    """A rule that is searched for beyond its tolerance and trimmed meets it with fewer points, none of which could be spared."""
+    G, weights = cube_integrands(modes)
+    for tolerance in (1e-2, 1e-3, 1e-4):
+        plain, trimmed = nnomp(G, weights, tolerance), nnomp(G, weights, tolerance, trim=True, pool=pool)
+        assert len(trimmed.points) <= len(plain.points)
+        assert trimmed.ended == "tolerance"
+        assert (trimmed.weights > 0.0).all()
+        assert integration_error(G, weights, trimmed.points, trimmed.weights).relative <= 1.001 * tolerance
+
+
+def test_what_trimming_leaves_is_needed() -> None:
+    """Without any one of the points of a trimmed rule, no positive weights on the others are within the tolerance."""
+    G, weights = cube_integrands(3)
+    points = nnomp(G, weights, 1e-3, trim=True).points
+    for one in points:
+        values = np.linalg.lstsq(G[:, points[points != one]], G @ weights)[0]
+        missed = np.linalg.norm(G[:, points[points != one]] @ values - G @ weights)
+        assert missed > 1e-3 * np.linalg.norm(G @ weights) or values.min() <= 0.0
+
+
 def test_the_volume_can_be_kept() -> None:
     """With the volume among the integrands the weights of the cube add up to it, within the tolerance and a few points more."""
     G, weights = cube_integrands(7)
