@@ -83,7 +83,7 @@ class Site:
         """In which its commands find it."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
 
-    def command(self, *words: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str | Path, text: str | None = None, seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run one of its commands."""
         return subprocess.run(
             [str(word) for word in words],
@@ -91,7 +91,7 @@ class Site:
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=seconds,
             check=False,
         )
 

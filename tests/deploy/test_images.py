@@ -124,7 +124,7 @@ def test_the_health_check_asks_a_real_scheduler(tmp_path: Path) -> None:
     assert health("") == 0
 
 
-# --- compose --------------------------------------------------------------------------------------------------------------------------
+# --- compose --------------------------------------------------------------------------------------------------------------------
 
 TEXT: dict[str, Any] = {"type": "string"}
 TEXTS: dict[str, Any] = {"type": "array", "items": TEXT}

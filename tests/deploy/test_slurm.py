@@ -151,10 +151,11 @@ def test_a_cancelled_job_costs_nothing_but_time(tmp_path: Path, site: Site, impa
 @pytest.mark.slow
 def test_a_run_outlives_its_jobs(tmp_path: Path, site: Site, impatient: None) -> None:
     """A walltime of a minute under a pass of more than that: workers leave in time, others follow, the result is right."""
-    study = study_with(tmp_path, {"walltime": "00:01:00"}, count=1)
+    study = study_with(tmp_path, {"walltime": "00:01:00"})
     with slurm_cluster(study) as executor:
+        waits_until(lambda: connected(executor) == 2)
         first = site.jobs("RUNNING")
-        np.testing.assert_allclose(factor_of(executor, 150), FIELD @ FIELD.T, atol=1e-12)
+        np.testing.assert_allclose(factor_of(executor, 200), FIELD @ FIELD.T, atol=1e-12)
         last = site.jobs("RUNNING")
     assert max(map(int, last)) > max(map(int, first))
     logs = [log.read_text("utf-8") for log in (study.run_folder / "jobs").glob("*.err")]
@@ -256,32 +257,37 @@ def test_the_example_study_is_one() -> None:
     assert load_study(TEMPLATES / "study.toml").workers.kind == "slurm"
 
 
+# What sbatch is told for the node of the tests, and the environment and the study that go with it.
+ALLOCATIONS = {
+    "many-nodes": (["--nodes=1", "--ntasks-per-node=2", "--mem-per-cpu=900M"], "NWIDTH_WORKER_MEMORY=600MiB", ""),
+    # The stand-in for a GPU computes with NumPy; Slurm hands out two devices, and each worker sees one.
+    "gpu": ([], "NWIDTH_WORKER_MEMORY=600MiB,NWIDTH_DEVICE=strict", 'device = "cuda"\nthreads = 2\n'),
+}
+
+
 @pytest.mark.slow
-def test_a_run_in_one_allocation(tmp_path: Path, site: Site) -> None:
-    """``many-nodes.sbatch`` as it is, on this node with two tasks: certificates, scheduler, workers, run; nothing is left."""
+@pytest.mark.parametrize("name", ALLOCATIONS)
+def test_a_run_in_one_allocation(tmp_path: Path, site: Site, name: str) -> None:
+    """The template as it is, in a real job: scheduler, two workers and run; the model is there, and nothing else is left."""
+    options, environment, workers = ALLOCATIONS[name]
     add_run(tmp_path / "store.zarr", "a", {"T": np.outer(np.arange(1.0, 9.0), np.sin(np.arange(300.0)))})
     (tmp_path / "study.toml").write_text(
         '[study]\nname = "s"\nstore = "store.zarr"\n[reduce]\nrank = 1\n[report]\nenabled = false\n'
-        '[workers]\naddress = "$DASK_SCHEDULER_ADDRESS"\nmemory = "600 MiB"\nwait = "2 min"\n'
+        f'[workers]\naddress = "$DASK_SCHEDULER_ADDRESS"\nmemory = "600 MiB"\nwait = "2 min"\n{workers}'
     )
-    programs = Path(sys.executable).parent
-    done = site.command(
-        *(
-            "sbatch",
-            "--wait",
-            f"--chdir={tmp_path}",
-            "--nodes=1",
-            "--ntasks-per-node=2",
-            "--mem-per-cpu=900M",
-            "--output=job.log",
-        ),
-        f"--export=PATH={programs}:/usr/bin:/bin,NWIDTH_DEPLOY={REPOSITORY / 'deploy'},NWIDTH_WORKER_MEMORY=600MiB,"
-        f"SLURM_CONF={site.folder / 'slurm.conf'}",
-        TEMPLATES / "many-nodes.sbatch",
-    )
+    exported = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "NWIDTH_DEPLOY": str(REPOSITORY / "deploy"),
+        "SLURM_CONF": str(site.folder / "slurm.conf"),
+    }
+    listed = ",".join([*(f"{key}={value}" for key, value in exported.items()), environment])
+    words = ["sbatch", "--wait", f"--chdir={tmp_path}", "--output=job.log", f"--export={listed}", *options]
+    done = site.command(*words, TEMPLATES / f"{name}.sbatch", seconds=200)
     log = (tmp_path / "job.log").read_text("utf-8")
     assert done.returncode == 0, log
-    assert "model   " in log
+    assert re.search(r"^model   ", log, re.MULTILINE), log
+    joined = re.findall(r"Registered to:", next(tmp_path.glob("nwidth-*-cluster.log")).read_text("utf-8"))
+    assert len(joined) == 2
     assert not list(tmp_path.glob(".nwidth-*"))
 
 
