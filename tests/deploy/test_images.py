@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped, unused-ignore]
 
 from tests.deploy.commands import accepted
 from tests.deploy.servers import DASK, free_port, process, waits_for
@@ -176,7 +176,7 @@ def compose() -> Any:
 
 
 def compose_errors(document: Any) -> list[str]:
-    import jsonschema
+    import jsonschema  # type: ignore[import-untyped, unused-ignore]
 
     return [error.message for error in jsonschema.Draft202012Validator(COMPOSE).iter_errors(document)]
 

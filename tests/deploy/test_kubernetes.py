@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped, unused-ignore]
 
 from nwidth.config import check_study
 from tests.deploy.commands import accepted
@@ -69,7 +69,7 @@ def closed(schema: Any, *, top: bool = False) -> Any:
 
 def complaint(resource: Resource) -> str:
     """What the schemas have against a resource; empty where nothing."""
-    import jsonschema
+    import jsonschema  # type: ignore[import-untyped, unused-ignore]
 
     if resource["apiVersion"] == OPERATOR:
         schema = operator_schemas()[resource["kind"]]

@@ -293,7 +293,7 @@ def test_a_run_in_one_allocation(tmp_path: Path, site: Site, name: str) -> None:
 
 def test_a_job_asks_for_what_its_workers_need() -> None:
     """Memory of all workers and their nannies, cores of all threads, a lifetime below the walltime, GPUs as resources."""
-    workers = WorkersSection(kind="slurm", threads=2, memory=3 * 2**30, device="cuda")  # type: ignore[arg-type]
+    workers = WorkersSection(kind="slurm", threads=2, memory=3 * 2**30, device="cuda")
     made = job_arguments(workers, SlurmSection(per_job=4, walltime="02:00:00", directives=("--gres=gpu:4",)), "n", Path("logs"))
     assert (made["processes"], made["cores"], made["memory"]) == (4, 8, f"{12 * 2**30}B")
     assert made["job_mem"] == f"{4 * (3 * 1024 + 256)}M"
