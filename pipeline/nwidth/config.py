@@ -25,9 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -36,6 +34,7 @@ from pydantic import (
 )
 
 from nwidth.errors import ConfigError
+from nwidth.sections import MechanicsSection, Section, UncertaintySection
 
 _UNITS = {
     "": 1,
@@ -101,12 +100,6 @@ def parse_seconds(text: str | float) -> float:
 
 
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
-
-
-class Section(BaseModel):
-    """A table of the study file: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class StoreOptionsSection(Section):
@@ -344,7 +337,7 @@ class DrawSection(Section):
     points: Annotated[int, Field(ge=1, le=1_000_000, description="how many; a factorial has its levels instead")] = 16
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of the random numbers")] = 0
     ranges: Annotated[dict[str, tuple[float, float]], Field(min_length=1, description="parameter -> smallest and largest value")]
-    units: Annotated[dict[str, str], Field(description="parameter -> unit")] = {}
+    units: Annotated[dict[str, str], Field(description="parameter -> unit")] = {}  # noqa: RUF012 (pydantic copies it)
     logarithmic: Annotated[tuple[str, ...], Field(description="parameters that are drawn on a logarithmic scale")] = ()
     levels: Annotated[
         Annotated[int, Field(ge=2)] | dict[str, Annotated[int, Field(ge=2)]],
@@ -382,7 +375,7 @@ class FullOrderSection(Section):
     keep: Annotated[
         Literal["all", "inputs"], Field(description="inputs: results are removed from the folder once they are in the store")
     ] = "all"
-    options: Annotated[dict[str, str], Field(description="settings of the solver's plug-in")] = {}
+    options: Annotated[dict[str, str], Field(description="settings of the solver's plug-in")] = {}  # noqa: RUF012 (pydantic copies it)
     draw: Annotated[DrawSection | None, Field(description="a design that is drawn")] = None
 
     @model_validator(mode="after")
@@ -407,6 +400,8 @@ class Study(Section):
     atlas: AtlasSection | None = None
     full_order: FullOrderSection | None = None
     learn: LearnSection | None = None
+    mechanics: MechanicsSection | None = None
+    uncertainty: UncertaintySection | None = None
     workers: WorkersSection = WorkersSection()
     report: ReportSection = ReportSection()
     folder: Annotated[Path, Field(exclude=True, description="where relative paths start")] = Path()
