@@ -128,9 +128,8 @@ def propose_leaf(
     started = time.perf_counter()
     found = read_block(source, panel, reading)
     read_done = time.perf_counter()
-    bad = _bad_values(source.name, panel, found.values)
-    block = np.empty((0, source.snapshots)) if bad else found.values
-    proposal = propose(block, row_numbers(panel, space)[: len(block)], source.snapshots, floor)
+    block, norms, bad = _checked(source, panel, found.values)
+    proposal = propose(block, row_numbers(panel, space)[: len(block)], source.snapshots, floor, norms)
     return Proposed(proposal, tally_of(found, started, read_done), bad)
 
 
@@ -220,9 +219,7 @@ def farthest_leaf(
     started = time.perf_counter()
     found = read_block(source, panel, reading)
     read_done = time.perf_counter()
-    bad = _bad_values(source.name, panel, found.values)
-    block = np.empty((0, source.snapshots)) if bad else found.values
-    norms = row_squares(block)
+    block, norms, bad = _checked(source, panel, found.values)
     distances = lowered(norms, norms, block, directions, 0) if directions.shape[1] else norms
     order = np.argsort(-distances, kind="stable")
     sent = order[:pool]
@@ -251,10 +248,14 @@ def _as_it_is(found: Farthest, **_: Any) -> Farthest:
     return found
 
 
-def _bad_values(name: str, panel: Panel, block: Array) -> tuple[BadValue, ...]:
+def _checked(source: FieldSource, panel: Panel, block: Array) -> tuple[Array, Floats, tuple[BadValue, ...]]:
+    """The block and the squares of its rows; no rows, and what is wrong with them, where they are not finite."""
     with np.errstate(over="ignore", invalid="ignore"):  # said in words by the edge
-        finite = bool(np.isfinite(np.sum(row_squares(block))))
-    return () if finite else find_bad_values(name, panel, np.asarray(block))
+        norms = row_squares(block)
+        finite = bool(np.isfinite(np.sum(norms)))
+    if finite:
+        return block, norms, ()
+    return np.empty((0, source.snapshots)), np.empty(0), find_bad_values(source.name, panel, np.asarray(block))
 
 
 def space_of(panels: Sequence[Panel]) -> tuple[int, ...]:

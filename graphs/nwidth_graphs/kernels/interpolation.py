@@ -14,8 +14,8 @@ Residuals only fall, so one that is out of date is an upper bound, and a row may
                      choose from the pool while its best is not below `relaxation` times the largest bound outside
               <───── one product U Q_new brings all bounds up to date                  few rounds, level-3 products
 
-With `relaxation` 1 the choice is that of Q-DEIM. With 1/4 every row chosen has at least half of the largest distance, which is
-enough for rows that are only proposed (`merge_proposals`), and needs fewer rounds.
+With `relaxation` 1 the choice is that of Q-DEIM. With 1/100 every row chosen has at least a tenth of the largest distance: enough
+for rows that are only proposed (`merge_proposals`), and mostly the pool alone serves, at less than the bare products cost.
 
 Sources  Chaturantabut, Sorensen, SIAM J. Sci. Comput. 32 (2010), algorithm 1; Sorensen, Embree, SIAM J. Sci. Comput. 38 (2016);
          Drmac, Gugercin, SIAM J. Sci. Comput. 38 (2016), theorem 2.1; lazy greedy: Minoux 1978; tournaments: Demmel, Grigori, Gu,
@@ -40,7 +40,7 @@ Matrix = NDArray[np.floating]
 
 POOL = 4
 """Rows of the pool per column of U: so many of the largest bounds, and so many strata."""
-PROPOSING = 0.25
+PROPOSING = 0.01
 """`relaxation` of rows that are only proposed."""
 # A difference of squares has lost half of its digits here; residuals below are formed as vectors.
 CANCELLED = 1e-8
@@ -97,7 +97,7 @@ def qdeim(U: Matrix, count: int | None = None) -> Indices:
     return rows
 
 
-def pivot_rows(U: Matrix, count: int, *, relaxation: float = 1.0, floor: float = 0.0) -> Indices:
+def pivot_rows(U: Matrix, count: int, *, relaxation: float = 1.0, floor: float = 0.0, norms: Floats | None = None) -> Indices:
     """At most `count` rows of U (n, r), each far from the span of those before; fewer where no row is farther than rounding.
 
     Parameters
@@ -106,11 +106,12 @@ def pivot_rows(U: Matrix, count: int, *, relaxation: float = 1.0, floor: float =
         Least share of the largest squared distance that a chosen row has: 1 is Q-DEIM.
     floor : float
         Squared distance below which no row is chosen.
+    norms : (n,), squares of the rows, where they are known
 
     Cost: one visit for the norms, and at most one product ``U Q`` of ``2 n r count`` flops, in a few visits.
     """
     r = U.shape[1]
-    norms = row_squares(U)
+    norms = row_squares(U) if norms is None else norms
     bounds, chosen, Q = norms.copy(), np.empty(0, np.int64), np.empty((r, 0))
     while len(chosen) < min(count, r):
         pool = _pool(bounds, POOL * r)
@@ -189,9 +190,9 @@ def lowered(bounds: Floats, norms: Floats, U: Matrix, Q: Floats, known: int) -> 
     return np.maximum(after, 0.0)
 
 
-def propose(U: Matrix, numbers: Indices, count: int, floor: float = 0.0) -> Proposal:
+def propose(U: Matrix, numbers: Indices, count: int, floor: float = 0.0, norms: Floats | None = None) -> Proposal:
     """What one block U (b, r) proposes: at most `count` of its rows, whose numbers in the whole basis are `numbers` (b,)."""
-    rows = pivot_rows(U, count, relaxation=PROPOSING, floor=floor)
+    rows = pivot_rows(U, count, relaxation=PROPOSING, floor=floor, norms=norms)
     return Proposal(numbers[rows], np.asarray(U[rows], np.float64))
 
 
