@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -129,3 +134,33 @@ def test_bad_days() -> None:
         discrete_ecm(G, np.ones(5), candidates=np.array([5]))
     volume_alone = discrete_ecm(0 * G, np.ones(5))
     assert (len(volume_alone.points), volume_alone.weights.tolist()) == (1, [5.0])
+
+
+KRATOS = """
+import sys
+import numpy as np
+from KratosMultiphysics.RomApplication.empirical_cubature_method import EmpiricalCubatureMethod
+
+method = EmpiricalCubatureMethod()
+method.SetUp(np.load(sys.argv[1]), constrain_sum_of_weights=False)
+method.Run()
+np.savez(sys.argv[2], points=np.atleast_1d(np.squeeze(method.z)), weights=np.squeeze(method.w))
+"""
+
+
+def test_kratos_finds_the_same_rule(tmp_path: Path) -> None:
+    """Where Kratos is installed: on an orthonormal basis with unit weights its cubature has our points and our weights."""
+    if importlib.util.find_spec("KratosMultiphysics") is None:
+        pytest.skip("KratosMultiphysics with its RomApplication is not installed; it is only compared with")
+    G, _ = mixtures(40, 500, 7, rank=14)
+    ones = np.ones(500)
+    U = orthonormal_integrands(G, ones, volume=False)
+    np.save(tmp_path / "U.npy", U)
+    files = [str(tmp_path / name) for name in ("U.npy", "rule.npz")]
+    subprocess.run([sys.executable, "-c", KRATOS, *files], capture_output=True, check=True)
+    with np.load(tmp_path / "rule.npz") as theirs:
+        points, weights = theirs["points"], theirs["weights"]
+    ours = discrete_ecm(U.T, ones, volume=False)
+    order, other = np.argsort(ours.points), np.argsort(points)
+    assert ours.points[order].tolist() == points[other].tolist()
+    np.testing.assert_allclose(ours.weights[order], weights[other], rtol=1e-6)
