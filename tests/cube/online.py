@@ -1,7 +1,8 @@
-"""What an online step costs, and that the mesh has no part in it: ``python -m tests.cube.online 6 12 24``.
+"""What an online step costs, and that the mesh has no part in it: ``python -m tests.cube.online 6 12 24:12``.
 
 For every number of cells per side: the high-fidelity run, ten modes, a rule of cubature to 1e-5, and the same run reduced, alone
 and as one of a batch of draws. Times are wall-clock seconds of one process; the reduced ones are the best of three.
+``24:12`` takes the modes of the run with 12 cells to the mesh with 24, and leaves out its full run, which takes long.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
 
 from nwidth_graphs.kernels.cubature import nnomp
 from nwidth_graphs.kernels.materials import IsotropicHardening, KinematicHardening, LinearElastic, NortonKinematic
 from nwidth_graphs.kernels.reduced_newton import project_loads, solve_reduced
 from nwidth_graphs.kernels.reduced_problem import PointSet, ReducedHistory
 from tests.cube.grid import CubeGrid
-from tests.cube.solver import CubeParameters, CubeRecords, solve_cube
+from tests.cube.solver import TIMES, CubeParameters, CubeRecords, Floats, drive, solve_cube
 
 RANK, TOLERANCE, DRAWS = 10, 1e-5, 64
 
@@ -32,33 +33,71 @@ class Row:
     cells: int
     unknowns: int
     full_points: int
-    full_seconds: float
+    full_seconds: float | None
+    """None where the modes are those of a coarser mesh and the full run was left out."""
     points: int
     error: float
+    """Of u, against the full run; against the reduced run at all points where there is none."""
     seconds: float
     batch_seconds: float
     """For each draw of a batch of `DRAWS`."""
 
 
-def measure(cells: int, draws: int = DRAWS) -> Row:
-    """Solve, reduce, and solve again on the reduced model."""
-    begin = time.perf_counter()
-    run = solve_cube(CubeParameters(), cells)
-    full_seconds = time.perf_counter() - begin
-    modes = pod_modes(run)
-    points, temperature = reduced_points(run, CubeGrid(cells), modes)
-    forces = project_loads(modes, run.force)[None]
-    seconds, history = best_of_three(points, forces, temperature[None])
+@dataclass(frozen=True)
+class Training:
+    """What the points are chosen from."""
+
+    grid: CubeGrid
+    modes: Floats
+    u: Floats  # (11, n)
+    sigma: Floats  # (11, Q, 6)
+    full_seconds: float | None
+
+
+def measure(cells: int, modes_of: int | None = None, draws: int = DRAWS) -> Row:
+    """Solve, reduce, and solve again on the reduced model; with the modes of a coarser mesh, the full run is left out."""
+    training = full_run(cells) if modes_of is None else prolonged_run(cells, modes_of)
+    grid, modes = training.grid, training.modes
+    temperature, force = drive(grid, CubeParameters())
+    strains = grid.mode_strains(modes)
+    weights = np.full(len(strains), grid.weight)
+    integrands = np.einsum("qsi,jqs->ijq", strains, training.sigma[1:], optimize=True).reshape(-1, len(weights))
+    rule = nnomp(integrands, weights, TOLERANCE)
+    points = PointSet(strains[rule.points], rule.weights, LAW)
+    at_points, forces = grid.at_points(temperature.T).T[None][:, :, rule.points], project_loads(modes, force)[None]
+    seconds, history = best_of_three(points, forces, at_points)
     # The draws of a batch differ, so that none is another's double: loads within one per cent.
     scales = np.linspace(0.99, 1.01, draws)[:, None, None]
-    batch_seconds, _ = best_of_three(points, scales * forces, np.repeat(temperature[None], draws, axis=0))
-    error = np.linalg.norm(history.q[0, 1:] @ modes.T - run.u[1:], axis=1) / np.linalg.norm(run.u[1:], axis=1)
-    return Row(
-        cells, run.u.shape[1], len(run.weights), full_seconds, points.count, float(error.max()), seconds, batch_seconds / draws
+    batch_seconds, _ = best_of_three(points, scales * forces, np.repeat(at_points, draws, axis=0))
+    u = training.u[1:]
+    error = float((np.linalg.norm(history.q[0, 1:] @ modes.T - u, axis=1) / np.linalg.norm(u, axis=1)).max())
+    return Row(cells, len(modes), len(weights), training.full_seconds, points.count, error, seconds, batch_seconds / draws)
+
+
+def full_run(cells: int) -> Training:
+    """The high-fidelity run and its modes."""
+    begin = time.perf_counter()
+    run = solve_cube(CubeParameters(), cells)
+    return Training(CubeGrid(cells), pod_modes(run), run.u, run.sigma, time.perf_counter() - begin)
+
+
+def prolonged_run(cells: int, coarse: int) -> Training:
+    """Modes of a coarser mesh, whose fields the finer one has among its own, and their run at all points of the finer one."""
+    grid, source = CubeGrid(cells), CubeGrid(coarse)
+    axis = np.arange(coarse + 1) / coarse
+    nodal = pod_modes(solve_cube(CubeParameters(), coarse)).reshape(*[coarse + 1] * 3, -1)  # z, y, x
+    assert np.array_equal(source.nodes[1], [axis[1], 0.0, 0.0])
+    prolong = RegularGridInterpolator((axis, axis, axis), nodal)
+    modes = prolong(grid.nodes[:, ::-1]).reshape(3 * len(grid.nodes), RANK)
+    temperature, force = drive(grid, CubeParameters())
+    points = PointSet(grid.mode_strains(modes), np.full(8 * cells**3, grid.weight), LAW)
+    history = solve_reduced(
+        [points], TIMES, project_loads(modes, force)[None], temperatures=[grid.at_points(temperature.T).T[None]], keep=["flux"]
     )
+    return Training(grid, modes, history.q[0] @ modes.T, history.duals[0]["flux"][0], None)
 
 
-def pod_modes(run: CubeRecords) -> NDArray[np.float64]:
+def pod_modes(run: CubeRecords) -> Floats:
     """Modes (n, RANK) in the mass inner product, by the method of snapshots."""
     snapshots = run.u.T
     values, vectors = np.linalg.eigh(snapshots.T @ (run.mass @ snapshots))
@@ -66,23 +105,12 @@ def pod_modes(run: CubeRecords) -> NDArray[np.float64]:
     return np.asarray(snapshots @ vectors[:, largest] / np.sqrt(values[largest]))
 
 
-def reduced_points(run: CubeRecords, grid: CubeGrid, modes: NDArray[np.float64]) -> tuple[PointSet, NDArray[np.float64]]:
-    """The points of a rule for the internal forces of the run, and the temperature (T, Q) there."""
-    strains = grid.mode_strains(modes)
-    integrands = np.einsum("qsi,jqs->ijq", strains, run.sigma[1:], optimize=True).reshape(-1, len(run.weights))
-    rule = nnomp(integrands, run.weights, TOLERANCE)
-    temperature = grid.at_points(run.temperature.T).T[:, rule.points]
-    return PointSet(strains[rule.points], rule.weights, LAW), temperature
-
-
-def best_of_three(
-    points: PointSet, forces: NDArray[np.float64], temperatures: NDArray[np.float64]
-) -> tuple[float, ReducedHistory]:
+def best_of_three(points: PointSet, forces: Floats, temperatures: Floats) -> tuple[float, ReducedHistory]:
     """Seconds and result of the fastest of three reduced runs."""
     found = []
     for _ in range(3):
         begin = time.perf_counter()
-        history = solve_reduced([points], np.linspace(0.0, 2.0, 11), forces, temperatures=[temperatures], keep=["p"])
+        history = solve_reduced([points], TIMES, forces, temperatures=[temperatures], keep=["p"])
         found.append((time.perf_counter() - begin, history))
     return min(found, key=lambda pair: pair[0])
 
@@ -93,13 +121,15 @@ def table(rows: list[Row]) -> str:
         "| cells per side | unknowns | points | full run, s | reduced points | error of u | reduced step, ms | in a batch, ms |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {row.cells} | {row.unknowns} | {row.full_points} | {row.full_seconds:.1f} | {row.points} | {row.error:.1e} "
-        f"| {100 * row.seconds:.1f} | {100 * row.batch_seconds:.2f} |"
-        for row in rows
-    ]
+    for row in rows:
+        full = "not run" if row.full_seconds is None else f"{row.full_seconds:.1f}"
+        lines.append(
+            f"| {row.cells} | {row.unknowns} | {row.full_points} | {full} | {row.points} | {row.error:.1e} "
+            f"| {100 * row.seconds:.1f} | {100 * row.batch_seconds:.2f} |"
+        )
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    print(table([measure(int(word)) for word in sys.argv[1:] or ["6"]]))
+    cases = [[int(number) for number in word.split(":")] for word in sys.argv[1:] or ["6"]]
+    print(table([measure(*case) for case in cases]))

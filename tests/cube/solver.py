@@ -114,8 +114,7 @@ def solve_cube(parameters: CubeParameters, cells: int = 6) -> CubeRecords:
         Newton's method did not reach a relative residual of 1e-8 in 50 iterations.
     """
     grid = CubeGrid(cells)
-    temperature = np.array([_temperature(grid.nodes, parameters, t) for t in TIMES])
-    force = np.array([_external_force(grid, parameters, t) for t in TIMES])
+    temperature, force = drive(grid, parameters)
     n_points = 8 * len(grid.hexahedra)
     u, state, free = np.zeros(force.shape[1]), Material.virgin(n_points), free_dofs(grid.nodes)
     records = [(u, np.zeros((n_points, 6)), state, 0)]
@@ -138,6 +137,12 @@ def solve_cube(parameters: CubeParameters, cells: int = 6) -> CubeRecords:
         weights=np.full(n_points, grid.weight),
         mass=grid.mass(),
     )
+
+
+def drive(grid: CubeGrid, parameters: CubeParameters) -> tuple[Floats, Floats]:
+    """Nodal temperature (11, nodes) and external force (11, n) of a run, which need no solution."""
+    temperature = np.array([_temperature(grid.nodes, parameters, t) for t in TIMES])
+    return temperature, np.array([_external_force(grid, parameters, t) for t in TIMES])
 
 
 def _newton(

@@ -6,10 +6,15 @@ from tests.cube.online import measure, table
 
 
 def test_the_measurement_of_online_steps_runs() -> None:
-    """A coarse cube is solved, reduced and solved again to a few per mille, and its line of the table is complete."""
+    """A coarse cube is solved, reduced and solved again to a few per mille, with modes of its own or of a coarser mesh."""
     row = measure(3, draws=2)
     assert (row.unknowns, row.full_points) == (192, 216)
     assert row.points < 80
     assert row.error < 5e-3
     assert row.batch_seconds > 0
-    assert table([row]).splitlines()[2].startswith("| 3 | 192 | 216 | ")
+    finer = measure(6, 3, draws=2)
+    assert (finer.unknowns, finer.full_seconds) == (1029, None)
+    assert finer.error < 5e-3
+    lines = table([row, finer]).splitlines()
+    assert lines[2].startswith("| 3 | 192 | 216 | ")
+    assert lines[3].startswith("| 6 | 1029 | 1728 | not run | ")
