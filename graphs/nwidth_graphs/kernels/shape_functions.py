@@ -7,6 +7,9 @@ A rule belongs to a cell type (VTK id) and a number of points. Where the rule is
 C3D15, C3D20, C3D20R), places *and order* are those of its ``.dat``: Gauss points of boxes with the first direction fastest, of
 wedges with the triangle faster than the axis. Coordinates run from 0 to 1 (VTK's parametric coordinates), not from -1 to 1.
 
+On a distorted cell, C3D8R prints the mean strain of its volume and not the one at its point, and C3D8I has displacements
+inside of the cell: strains of nodal displacement are not theirs there.
+
 These rules are the lowest that keep a stiffness matrix of full rank; the rules of `elements` integrate mass exactly and have more
 points.
 """
