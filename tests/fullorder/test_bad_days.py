@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
 from nwidth.errors import ConfigError, RunError
-from nwidth.stages.production import produce
+from nwidth.runs.producing import produce
 from tests.clusters import real_cluster
 from tests.fullorder.cases import failures, ledger, stored_runs, study_of, told, write_case
 

@@ -13,7 +13,8 @@ import pytest
 import nwidth as nw
 from nwidth.errors import ConfigError, RunError, StoreError
 from nwidth.fullorder.folder import ProductionFolder
-from nwidth.stages.production import produce, settle
+from nwidth.runs.producing import produce
+from nwidth.stages.production import settle
 from tests.clusters import scheduler  # noqa: F401 - a fixture
 from tests.fullorder.cases import ledger, stored_runs, study_of, told, write_case
 

@@ -27,7 +27,7 @@ def produce(
 ) -> None:
     """Run the study's solver at every point of its design that is missing, and store the results. Exit status 1 if one failed."""
     from nwidth.config import load_study
-    from nwidth.stages.production import produce as run_production
+    from nwidth.runs.producing import produce as run_production
 
     loaded = load_study(study)
     if dry_run:

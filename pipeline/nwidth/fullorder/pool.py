@@ -76,11 +76,14 @@ def threads(slots: int | str, cores_each: int) -> Iterator[Pool]:
 
 
 @contextmanager
-def cluster(client: Any, slots: int | str, where: str) -> Iterator[Pool]:
-    """Workers of a Dask cluster: one solver for each thread, or for each unit of the resource `SLOT` that they have."""
+def cluster(client: Any, slots: int | str, where: str, coming: int = 1) -> Iterator[Pool]:
+    """Workers of a Dask cluster: one solver for each thread, or for each unit of the resource `SLOT` that they have.
+
+    `coming` is how many solvers the workers will take at least, where they are not all there yet.
+    """
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     offered = int(sum(worker["resources"].get(SLOT, 0) for worker in workers))
-    at_once = slots if isinstance(slots, int) else offered or sum(worker["nthreads"] for worker in workers)
+    at_once = slots if isinstance(slots, int) else max(coming, offered or sum(worker["nthreads"] for worker in workers))
     asked: dict[str, Any] = {"resources": {SLOT: 1}} if offered else {}
     executor, mark = client.get_executor(pure=False, **asked), secrets.token_hex(4)
 

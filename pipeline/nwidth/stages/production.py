@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nwidth.config import DrawSection, FullOrderSection, Study
 from nwidth.errors import ConfigError, FormatError, RunError, StoreError
@@ -32,6 +32,9 @@ from nwidth.fullorder.harvest import Harvest
 from nwidth.fullorder.protocol import Limits, Outcome, Point, Solver
 from nwidth.fullorder.templates import check_names
 from nwidth.stages.parameters import read_parameters
+
+if TYPE_CHECKING:
+    from nwidth.workers import ClusterExecutor
 
 Progress = Callable[[str, int, int], None]
 
@@ -186,11 +189,16 @@ def _keep_drawn(asked: DrawSection, file: Path) -> None:
 
 
 def produce(
-    study: Study, *, progress: Progress | None = None, on_failure: Callable[[Outcome], None] | None = None
+    study: Study,
+    *,
+    executor: ClusterExecutor | None = None,
+    progress: Progress | None = None,
+    on_failure: Callable[[Outcome], None] | None = None,
 ) -> ProductionReport:
     """Run the solver at every point that is missing, and bring the results into the store.
 
-    A point that fails is told to `on_failure` at once and listed in the report, and the others go on.
+    A point that fails is told to `on_failure` at once and listed in the report, and the others go on. Without `executor`, threads
+    of this process start the solvers.
 
     Raises
     ------
@@ -202,7 +210,7 @@ def produce(
     started = time.perf_counter()
     production = settle(study)
     # The pool ends after the folder is given back: solvers that nobody waits for see that first, and are killed.
-    with _pool(production) as workers, production.folder.held() as session:
+    with _pool(production, executor) as workers, production.folder.held() as session:
         stored = production.stored()
         done = production.standing(stored)
         missing = [point for point in production.points if point.name not in done]
@@ -218,15 +226,15 @@ def produce(
 
 
 @contextmanager
-def _pool(production: Production) -> Iterator[pool.Pool]:
-    asked, address = production.asked, production.study.workers.address
-    if address is None:
+def _pool(production: Production, executor: ClusterExecutor | None) -> Iterator[pool.Pool]:
+    asked, study = production.asked, production.study
+    if executor is None:
         with pool.threads(asked.slots, asked.threads) as workers:
             yield workers
         return
-    from nwidth.workers import connected_cluster
-
-    with connected_cluster(address) as executor, pool.cluster(executor.client, asked.slots, executor.description) as workers:
+    # Jobs come one after the other: what the study counts on, and not who is there in the first moment.
+    coming = study.workers.count * study.workers.threads if study.workers.kind == "slurm" else 1
+    with pool.cluster(executor.client, asked.slots, executor.description, coming) as workers:
         yield workers
 
 
