@@ -112,10 +112,8 @@ def slurm(folder: Path) -> Iterator[Site]:
     (folder / "slurm.conf").write_text(
         CONFIGURATION.format(controller_port=free_port(), node_port=free_port(), **values).lstrip()
     )
-    # Two files that stand for two GPUs: Slurm hands them out, nothing opens them.
-    (folder / "gres.conf").write_text("".join(f"Name=gpu File={folder}/gpu{number}\n" for number in range(2)))
-    for name in ("gpu0", "gpu1"):
-        (folder / name).touch()
+    # Two devices that stand for GPUs: Slurm wants character devices, hands them out, and nothing opens them.
+    (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
     try:
         _start(site)
         yield site

@@ -19,6 +19,7 @@ from nwidth.clusters.slurm import job_arguments, slurm_cluster, walltime_seconds
 from nwidth.config import SlurmSection, Study, WorkersSection, check_study
 from nwidth.errors import ConfigError, RunError
 from nwidth.runs import run
+from nwidth.shelf import FolderShelf
 from nwidth_graphs.factor import factor_graph
 from nwidth_graphs.reduction import GRAM
 from nwidth_graphs.source import FieldSource, Reading
@@ -115,9 +116,9 @@ def read_slowly(panel: Any) -> Reading:
     return Reading(FIELD.T[panel.selection[0]])
 
 
-def factor_of(executor: Any, blocks: int) -> Any:
-    """The Gram matrix of `FIELD` by so many slow blocks."""
-    source = FieldSource("u", row_panels([len(FIELD.T) // blocks] * blocks), len(FIELD), 8, read=read_slowly)
+def factor_of(executor: Any, blocks: int, shelf: FolderShelf | None = None) -> Any:
+    """The Gram matrix of `FIELD` by so many slow blocks, whose partials are kept on a shelf."""
+    source = FieldSource("u", row_panels([len(FIELD.T) // blocks] * blocks), len(FIELD), 8, read=read_slowly, shelf=shelf)
     return executor.run(factor_graph([source], GRAM, "aa"), "gram")["gram-u"].factor
 
 
@@ -151,12 +152,12 @@ def test_a_cancelled_job_costs_nothing_but_time(tmp_path: Path, site: Site, impa
 @pytest.mark.slow
 def test_a_run_outlives_its_jobs(tmp_path: Path, site: Site, impatient: None) -> None:
     """A walltime of a minute under a pass of more than that: workers leave in time, others follow, the result is right."""
-    study = study_with(tmp_path, {"walltime": "00:01:00"})
+    study = study_with(tmp_path, {"walltime": "00:01:00"}, count=1)
+    shelf = FolderShelf(str(tmp_path / "shelf"), always=True)
     with slurm_cluster(study) as executor:
-        waits_until(lambda: connected(executor) == 2)
-        first = site.jobs("RUNNING")
-        np.testing.assert_allclose(factor_of(executor, 200), FIELD @ FIELD.T, atol=1e-12)
-        last = site.jobs("RUNNING")
+        first = site.jobs("RUNNING", "PENDING")
+        np.testing.assert_allclose(factor_of(executor, 120, shelf), FIELD @ FIELD.T, atol=1e-12)
+        last = site.jobs("RUNNING", "PENDING")
     assert max(map(int, last)) > max(map(int, first))
     logs = [log.read_text("utf-8") for log in (study.run_folder / "jobs").glob("*.err")]
     assert any("worker-lifetime-reached" in log for log in logs), logs
@@ -298,7 +299,7 @@ def test_a_job_asks_for_what_its_workers_need() -> None:
     assert (made["processes"], made["cores"], made["memory"]) == (4, 8, f"{12 * 2**30}B")
     assert made["job_mem"] == f"{4 * (3 * 1024 + 256)}M"
     assert made["worker_extra_args"] == [
-        *("--lifetime", "6900s", "--lifetime-stagger", "100s"),
+        *("--lifetime", "5175s", "--lifetime-stagger", "1725s"),
         *("--memory-limit", str(3 * 2**30)),
         *("--resources", "GPU=2"),
     ]

@@ -29,7 +29,7 @@ PROGRAMS = ("sbatch", "squeue", "scancel")
 NANNY_BYTES = 256 * 2**20
 """A worker's nanny and its loader, beside the memory that the worker may use: Slurm counts them, and kills the job for them."""
 SHORTEST_END, LONGEST_END = 30.0, 300.0
-"""Seconds before the end of a job at which its worker leaves by itself; one that Slurm kills costs its blocks."""
+"""Seconds before the end of a job by which its worker has left by itself; one that Slurm kills costs its blocks."""
 FIRST_LOOKS = 0.5
 """Seconds between the first looks: on an idle cluster workers are there at once."""
 
@@ -95,10 +95,11 @@ def _refuse_without_slurm() -> None:
 def job_arguments(workers: WorkersSection, options: SlurmSection, name: str, logs: Path) -> dict[str, Any]:
     """The arguments of `dask_jobqueue.SLURMCluster` for a study; None leaves a choice to Slurm or to ``jobqueue.yaml``. Pure."""
     walltime = walltime_seconds(options.walltime)
-    end = min(max(walltime / 10, SHORTEST_END), LONGEST_END)
+    # Anywhere in the second half of what there is: workers that began together do not leave together, and hand on what they hold.
+    usable = walltime - min(max(walltime / 10, SHORTEST_END), LONGEST_END)
     megabytes = math.ceil(options.per_job * (workers.memory + NANNY_BYTES) / 2**20)
     arguments = [
-        *("--lifetime", f"{walltime - end:.0f}s", "--lifetime-stagger", f"{end / 3:.0f}s"),
+        *("--lifetime", f"{0.75 * usable:.0f}s", "--lifetime-stagger", f"{0.25 * usable:.0f}s"),
         *("--memory-limit", str(workers.memory)),  # once more, in bytes: rounded, it may be less than the plan counts on
         *(("--resources", f"GPU={workers.threads}") if workers.device == "cuda" else ()),
     ]
