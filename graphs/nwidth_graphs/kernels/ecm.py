@@ -41,6 +41,7 @@ def discrete_ecm(
     *,
     rtol: float = 0.0,
     volume: bool = True,
+    normalised: bool = True,
     candidates: Indices | None = None,
     smallest_norm: float = 0.0,
 ) -> Rule:
@@ -57,6 +58,8 @@ def discrete_ecm(
         Singular values of the integrands are left out from where their tail is below this share; 0 keeps the numerical rank.
     volume : bool
         Integrate a constant, too.
+    normalised : bool
+        Choose by ``U_k . r / ||U_k||``, as published, or by ``U_k . r``, as the cubature of Kratos does.
     candidates : (c,) array, optional
         Points that are tried first; all others join when these do not do.
     smallest_norm : float
@@ -77,7 +80,7 @@ def discrete_ecm(
     b = U.T @ roots
     if not np.linalg.norm(b) > ROUNDING * np.linalg.norm(roots):
         raise ValueError("all integrals are zero, for which no points are exact; keep the volume, or give other integrands")
-    found = _greedy(U, b, tolerance, candidates, smallest_norm)
+    found = _greedy(U, b, tolerance, candidates, smallest_norm, normalised)
     rule = replace(found, weights=found.weights * roots[found.points], volume=float(weights.sum()))
     found_error = integration_error(G, weights, rule.points, rule.weights)
     # Where positive and negative parts cancel, nothing is relative to the integrals.
@@ -114,10 +117,10 @@ def _rank(s: Floats, shape: tuple[int, ...], rtol: float) -> int:
     return min(numerical, int(np.sum(tails > rtol * tails[0])))
 
 
-def _greedy(U: Floats, b: Floats, tolerance: float, candidates: Indices | None, smallest_norm: float) -> Rule:
+def _greedy(U: Floats, b: Floats, tolerance: float, candidates: Indices | None, smallest_norm: float, normalised: bool) -> Rule:
     """The loop of the head of this file."""
     norms, size, rank = np.linalg.norm(U, axis=1), float(np.linalg.norm(b)), U.shape[1]
-    scale, stop = np.where(norms > 0.0, norms, 1.0), max(tolerance, ROUNDING)
+    scale, stop = np.where((norms > 0.0) & normalised, norms, 1.0), max(tolerance, ROUNDING)
     allowed = norms > smallest_norm * norms.max()
     if candidates is not None:
         allowed &= np.isin(np.arange(len(U)), candidates)
@@ -136,7 +139,7 @@ def _greedy(U: Floats, b: Floats, tolerance: float, candidates: Indices | None, 
         best, idle = (error, 0) if error < best else (best, idle + 1)
         if idle >= PATIENCE or not np.isfinite(scores[k]):
             if whole:
-                return _finished(U, b, tolerance, chosen, history)
+                return _finished(U, b, tolerance, chosen, history, normalised)
             allowed, idle, whole = norms > 0.0, 0, True
     ended: Ended = "tolerance" if history[-1] <= stop else "limit"
     return Rule(chosen, alpha, history[-1], np.array(history), ended, 0.0, True, active.condition(), len(history))
@@ -151,9 +154,10 @@ def _without_negative(active: ActiveColumns, chosen: Indices) -> tuple[Floats, I
     return alpha, chosen
 
 
-def _finished(U: Floats, b: Floats, tolerance: float, chosen: Indices, history: list[float]) -> Rule:
+def _finished(U: Floats, b: Floats, tolerance: float, chosen: Indices, history: list[float], normalised: bool) -> Rule:
     """The search where points that go back would be chosen again and again."""
     start = Pool(chosen, np.ascontiguousarray(U[chosen].T))
-    fit = search(b, in_memory(U.T, normalised=True), max(tolerance, ROUNDING), normalised=True, worth=1.0, initial=start)
+    price, goal = in_memory(U.T, normalised=normalised), max(tolerance, ROUNDING)
+    fit = search(b, price, goal, normalised=normalised, worth=1.0, initial=start)
     rule = rule_of(fit, np.zeros(1))
     return replace(rule, history=np.concatenate([history, fit.history]), visits=len(history) + fit.visits)
