@@ -94,6 +94,14 @@ def test_few_items() -> None:
     assert "too few" in few.reason
 
 
+def test_nothing_to_part() -> None:
+    """No snapshots at all, or none that is not zero: one sentence, as for any basis."""
+    with pytest.raises(FieldError, match="it needs snapshots"):
+        nw.partition(np.zeros((0, 5)), rank=2)
+    with pytest.raises(FieldError, match="there is nothing to reduce"):
+        nw.partition(np.zeros((4, 5)), rank=2)
+
+
 def test_bad_values_are_named() -> None:
     """A NaN is refused as everywhere, before anything is parted."""
     broken = SNAPSHOTS.copy(deep=True)

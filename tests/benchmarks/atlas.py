@@ -1,4 +1,4 @@
-"""Atlases beside what they stand on: ``python -m tests.benchmarks.atlas [--scale tiny|small|full] [--scratch DIR]``.
+"""Atlases beside what they stand on: ``python -m tests.benchmarks.atlas [--scale tiny|small|medium|full] [--scratch DIR]``.
 
     store -> finished atlas (K = 2..20, three dissimilarities, ten numbers of modes)      beside the bare two passes
     dissimilarity matrix of very many snapshots from coordinates                          beside the bare product
@@ -54,6 +54,7 @@ class Scale:
 SCALES = {
     "tiny": Scale(400, 60, 120, 10, 80, 400),
     "small": Scale(100_000, 600, 4000, 100, 1000, 20_000),
+    "medium": Scale(300_000, 1000, 10_000, 200, 4000, 100_000),
     "full": Scale(1_000_000, 1000, 10_000, 200, 4000, 100_000),
 }
 
@@ -72,16 +73,13 @@ def bumps(scale: Scale) -> Any:
     """(m, n) float32: a bump whose place and width follow the parameters of its simulation and the time, with some noise."""
     rng = np.random.default_rng(0)
     x = np.linspace(0.0, 1.0, scale.unknowns, dtype=np.float32)
+    noise = 1e-4 * rng.standard_normal((TIMES, scale.unknowns), dtype=np.float32)
     place, width = rng.uniform(0.1, 0.8, scale.snapshots // TIMES), rng.uniform(0.03, 0.08, scale.snapshots // TIMES)
     for simulation in range(scale.snapshots // TIMES):
         drift = place[simulation] + 0.1 * np.arange(TIMES)[:, None] / TIMES
-        clean = np.exp(-(((x - drift) / width[simulation]) ** 2))
-        yield (
-            simulation,
-            place[simulation],
-            width[simulation],
-            (clean + 1e-4 * rng.standard_normal(clean.shape)).astype(np.float32),
-        )
+        clean = np.exp(-(((x - drift.astype(np.float32)) / np.float32(width[simulation])) ** 2))
+        shifted = np.roll(noise, int(rng.integers(scale.unknowns)), axis=1)
+        yield simulation, place[simulation], width[simulation], clean + shifted
 
 
 def store_of(folder: Path, scale: Scale) -> Path:

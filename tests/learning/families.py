@@ -38,15 +38,18 @@ def design() -> Any:
 
 def store_of(folder: Path, values: Any, *, parameters: bool = True) -> Path:
     """A store of all simulations, values (simulations, times, places), with their parameters or without."""
-    store = open_or_create_store(folder / "store.zarr", "zarr", {})
-    spec = FieldSpec("node", ("node",), (PLACES,), np.dtype(np.float64), (), "K")
     for number, (speed, heat) in enumerate(design()):
-        name = f"run-{number}"
-        one = Run({"T": spec}, TIMES, partial(rows, values[number]))
         given = {"speed": speed, "heat": heat} if parameters else {}
-        with store.append(one, simulation=name, source_key=name, parameters=given) as writer:
-            writer.write(0, {"T": values[number]})
+        add_simulation(folder / "store.zarr", f"run-{number}", values[number], **given)
     return folder / "store.zarr"
+
+
+def add_simulation(url: Path, name: str, values: Any, **parameters: float) -> None:
+    """Append one simulation, values (times, places); the store is made where there is none."""
+    store = open_or_create_store(url, "zarr", {})
+    run = Run({"T": FieldSpec("node", ("node",), (PLACES,), np.dtype(np.float64), (), "K")}, TIMES, partial(rows, values))
+    with store.append(run, simulation=name, source_key=name, parameters=parameters) as writer:
+        writer.write(0, {"T": values})
 
 
 def rows(values: Any) -> Iterator[Any]:

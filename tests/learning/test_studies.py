@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import nwidth as nw
+from nwidth.cli import main
 from nwidth.config import Study, check_study
 from nwidth.errors import ConfigError, InputError, LayoutError, StoreError
 from nwidth.models.learned import read_learned, write_learned
 from nwidth.runs import run
-from tests.learning.families import SIMULATIONS, design, fields, store_of
+from tests.learning.families import SIMULATIONS, TIMES, add_simulation, design, fields, store_of
 from tests.runs.studies import study_of
 
 pytest.importorskip("sklearn", reason="training takes scikit-learn")
@@ -156,3 +157,28 @@ def test_what_is_of_other_bases_is_refused(copy: Path, scheduler: str) -> None:
 def test_the_cross_validation_counts_simulations(folder: Path) -> None:
     """Every simulation is judged once, out of its own fold."""
     assert read_learned(folder / "runs/s/model.zarr").evaluation.confusion.sum() == SIMULATIONS
+
+
+def test_a_store_that_grew_is_learnt_again(tmp_path: Path, scheduler: str) -> None:
+    """An update by new simulations alone ends with a model that was taught with them, too."""
+    store = store_of(tmp_path, VALUES)
+    study = study_of(tmp_path, store, scheduler, reduce={"rtol": 1e-3, "update": "fast"})
+    study = check_study(study.model_dump(exclude={"folder"}) | {"learn": {"regression": "rbf"}}, folder=tmp_path)
+    run(study)
+    before = nw.open_model(tmp_path / "runs/s").learned.clusters[0].samples
+    add_simulation(store, "late", fields(0.3, 0.5), speed=0.3, heat=0.5)
+    again = run(study)
+    assert again.status == "done"
+    assert "(fast)" in again.words
+    assert nw.open_model(tmp_path / "runs/s").learned.clusters[0].samples == before + len(TIMES)
+
+
+def test_models_of_models_say_that_they_do_not_predict(tmp_path: Path, scheduler: str, capsys: Any) -> None:
+    """`nwidth drop` of a model that predicts says that the new one does not; the old one still does."""
+    study = study_of(tmp_path, store_of(tmp_path, VALUES), scheduler, reduce={"rtol": 1e-3})
+    model = run(check_study(study.model_dump(exclude={"folder"}) | {"learn": {"regression": "rbf"}}, folder=tmp_path)).model
+    assert main(["drop", str(model), "--into", str(tmp_path / "less"), "--simulation", "run-3"]) == 0
+    assert f"what {model} had learnt is of other bases" in capsys.readouterr().out
+    with pytest.raises(StoreError, match="has not learnt to predict"):
+        nw.open_model(tmp_path / "less").predict(speed=0.2, heat=0.3)
+    assert np.isfinite(nw.open_model(model).predict(speed=0.2, heat=0.3)["T"].values).all()

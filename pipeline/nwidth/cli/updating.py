@@ -6,7 +6,7 @@ import json as json_module
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -82,14 +82,25 @@ def drop(
 
 def _say_model(model: Model, *, json: bool) -> None:
     entries, provenance = model.manifest["bases"], model.manifest["provenance"]
+    taught = _taught(provenance["parents"])
     if json:
-        emit_json({"model": str(model.path), "bases": entries, "parents": provenance["parents"]})
+        emit_json({"model": str(model.path), "bases": entries, "parents": provenance["parents"], "taught_parents": taught})
         return
     for name, entry in entries.items():
         say("", *basis_lines(name, entry))
         if "optimal_error" in entry:
             say(f"  best    {entry['optimal_error']:.3e} is the error of the best basis of this rank for these snapshots")
     say("", f"model   {model.path}")
+    if taught:
+        told = f"  what {' and '.join(taught)} had learnt is of other bases"
+        say(f"{told}: this model does not predict until `nwidth learn` teaches it")
+
+
+def _taught(parents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those of the models that a model was made of which predict."""
+    from nwidth.models.learned import has_learned
+
+    return [str(parent["path"]) for parent in parents if parent.get("path") and has_learned(Path(parent["path"]))]
 
 
 def watch(
