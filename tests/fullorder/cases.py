@@ -58,8 +58,8 @@ values = [load * (place + 100.0 * time) for time in range(3) for place in range(
 if how == "nan":
     values[47] = math.nan
 with zipfile.ZipFile("result.npz", "w") as file:
-    file.writestr("time.npy", npy([0.0, 1.0, 2.0], "(3,)"))
-    file.writestr("temperature.npy", npy(values, "(3, 40)"))
+    file.writestr(zipfile.ZipInfo("time.npy"), npy([0.0, 1.0, 2.0], "(3,)"))
+    file.writestr(zipfile.ZipInfo("temperature.npy"), npy(values, "(3, 40)"))
 size = os.path.getsize("result.npz")
 if how == "truncated":
     os.truncate("result.npz", size // 2)
