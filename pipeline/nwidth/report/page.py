@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Self
 
 import numpy as np
 
@@ -52,8 +53,14 @@ def write_page(record: RunRecord, *, n_modes: int, into: Path) -> Path:
 
 
 def render_page(record: RunRecord, *, n_modes: int = 6) -> str:
-    """The whole HTML document."""
-    pictures = draw_pictures(record, n_modes)
+    """The whole HTML document: plots are drawn here while a second process draws what lies on the mesh."""
+    with Pictures(record, n_modes) as pictures:
+        content = _document(record, pictures.places)
+        return pictures.put_into(content)
+
+
+def _document(record: RunRecord, pictures: Mapping[tuple[str, str], Html]) -> str:
+    """The document with a mark wherever a picture is to stand."""
     chapters = _chapters(record, pictures)
     tail = [
         ("plan", "Plan and measurement", sections.plan(record)),
@@ -130,22 +137,43 @@ def _modes(basis: Basis, pictures: Mapping[tuple[str, str], Html]) -> Html:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def draw_pictures(record: RunRecord, n_modes: int) -> dict[tuple[str, str], Html]:
-    """(basis, field) -> the pictures of its first modes; everything on the mesh is drawn by one second process."""
-    wanted = _wanted(record, n_modes)
-    if not wanted:
-        return {}
-    drawn: dict[tuple[str, str], FieldPictures] = {}
-    rendered = Rendered(())
-    with ExitStack() as stack:
-        scene = None
-        if record.mesh is not None and record.mesh.n_points:
-            scene = Scene(record.mesh, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nwidth-report-"))))
-        for key, modes in wanted.items():
-            drawn[key] = replace(draw_field(modes, record.mesh, record.point_cell, scene), note=modes.note)
-        if scene is not None:
-            rendered = scene.render()
-    return {key: _field_markup(key, result, rendered, f"m{number}") for number, (key, result) in enumerate(drawn.items())}
+class Pictures:
+    """Pictures of modes and representatives, begun when it is entered; everything on the mesh is drawn by one second process."""
+
+    def __init__(self, record: RunRecord, n_modes: int) -> None:
+        self._record, self._wanted = record, _wanted(record, n_modes)
+        self._drawn: dict[tuple[str, str], FieldPictures] = {}
+        self._scene: Scene | None = None
+        self._open = ExitStack()
+        # The letter SUB is in no text of the page: `markup.text` lets no control character through.
+        self.places = {key: Html(f"\x1apicture {number}\x1a") for number, key in enumerate(self._wanted)}
+
+    def __enter__(self) -> Self:
+        mesh = self._record.mesh
+        with ExitStack() as stack:
+            if self._wanted and mesh is not None and mesh.n_points:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nwidth-report-")))
+                self._scene = Scene(mesh, folder)
+                stack.callback(self._scene.close)
+            for key, modes in self._wanted.items():
+                drawn = draw_field(modes, mesh, self._record.point_cell, self._scene)
+                self._drawn[key] = replace(drawn, note=modes.note)
+            if self._scene is not None and any(drawn.tiles for drawn in self._drawn.values()):
+                # Where no process can be started, `render` finds that out again, and draws otherwise.
+                with suppress(OSError):
+                    self._scene.start()
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def put_into(self, page: str) -> str:
+        """The page with the pictures at their places."""
+        rendered = Rendered(()) if self._scene is None else self._scene.render()
+        for number, (key, drawn) in enumerate(self._drawn.items()):
+            page = page.replace(self.places[key], _field_markup(key, drawn, rendered, f"m{number}"))
+        return page
 
 
 def _wanted(record: RunRecord, n_modes: int) -> dict[tuple[str, str], FieldModes]:

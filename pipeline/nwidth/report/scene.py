@@ -2,6 +2,7 @@
 
     scene = Scene(mesh, folder)        folder: an empty one, for the job; values go to disk as they come
     number = scene.add(painting)
+    scene.start()                      optional: PyVista draws while the caller does something else, and `close` stops it
     scene.render() -> Rendered         pictures in the order of `add`, and a remark where PyVista could not draw
 
 VTK ends its whole process where OpenGL is missing or broken, and no ``except`` sees that: hence the second process, with a
@@ -74,6 +75,7 @@ class Scene:
         self.mesh, self.folder = mesh, folder
         self.view = best_view(mesh.points)
         self._jobs: list[dict[str, Any]] = []
+        self._process: subprocess.Popen[str] | None = None
 
     def add(self, painting: Painting) -> int:
         """Ask for a picture; returns its place among the rendered ones."""
@@ -101,8 +103,14 @@ class Scene:
     def _painting(self, number: int) -> Painting:
         return Painting(values=np.load(self.folder / f"values-{number}.npy", allow_pickle=False), **self._jobs[number])
 
-    def draw_with_pyvista(self, timeout: float) -> str | None:
-        """None where all pictures are there, else why not, in words."""
+    def start(self) -> None:
+        """Begin to draw what was added, in a process of its own; `render` or `close` must follow.
+
+        Raises
+        ------
+        OSError
+            No process can be started.
+        """
         mesh = self.mesh
         np.savez(
             self.folder / "mesh.npz",
@@ -111,19 +119,46 @@ class Scene:
         (self.folder / "job.json").write_text(json.dumps(self._jobs), encoding="utf-8")
         # -P: a stray pyvista.py in somebody's working folder is not imported.
         command = [sys.executable, "-P", "-m", "nwidth.report.scene", str(self.folder)]
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        # Our own interpreter and module on a folder that we made: nothing here comes from a user.
+        self._process = subprocess.Popen(command, text=True, **pipes)  # noqa: S603
+
+    def close(self) -> None:
+        """Stop a process that nobody waits for any more."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def draw_with_pyvista(self, timeout: float) -> str | None:
+        """None where all pictures are there, else why not, in words."""
         try:
-            # Our own interpreter and module on a folder that we made: nothing here comes from a user.
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)  # noqa: S603
-        except subprocess.TimeoutExpired:
-            return f"it took longer than {timeout:g} s"
+            if self._process is None:
+                self.start()
+            failure = self._outcome(timeout)
         except OSError as error:
             return f"no process could be started: {error}"
-        if done.returncode < 0:
-            return f"it crashed with {signal.Signals(-done.returncode).name}"
-        if done.returncode:
-            lines = done.stderr.strip().splitlines()
-            return lines[-1][:200] if lines else f"it ended with code {done.returncode}"
+        finally:
+            self.close()
+        if failure is not None:
+            return failure
         return None if all(self._picture(number).is_file() for number in range(len(self._jobs))) else "it left pictures out"
+
+    def _outcome(self, timeout: float) -> str | None:
+        """Wait for the process; None where it ended well, else how it did."""
+        process = self._process
+        if process is None:
+            return "it was not started"
+        try:
+            _, told = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return f"it took longer than {timeout:g} s"
+        if process.returncode < 0:
+            return f"it crashed with {signal.Signals(-process.returncode).name}"
+        if process.returncode:
+            lines = told.strip().splitlines()
+            return lines[-1][:200] if lines else f"it ended with code {process.returncode}"
+        return None
 
 
 def paint(mesh: Mesh, painting: Painting, view: View, longest: int = LONGEST_SIDE) -> bytes:
