@@ -15,7 +15,7 @@ Residuals only fall, so one that is out of date is an upper bound, and a row may
               <───── one product U Q_new brings all bounds up to date                  few rounds, level-3 products
 
 With `relaxation` 1 the choice is that of Q-DEIM. With 1/100 every row chosen has at least a tenth of the largest distance: enough
-for rows that are only proposed (`merge_proposals`), and mostly the pool alone serves, at less than the bare products cost.
+for rows that are only proposed (`merge_proposals`), and mostly the pool alone serves.
 
 Sources  Chaturantabut, Sorensen, SIAM J. Sci. Comput. 32 (2010), algorithm 1; Sorensen, Embree, SIAM J. Sci. Comput. 38 (2016);
          Drmac, Gugercin, SIAM J. Sci. Comput. 38 (2016), theorem 2.1; lazy greedy: Minoux 1978; tournaments: Demmel, Grigori, Gu,
