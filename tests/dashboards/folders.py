@@ -6,6 +6,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def finished(folder: Path, sample: Sample) -> Path:
 
 def begin(folder: Path, blocks: int = 0) -> Path:
     """A run that has begun, and kept the partials of so many blocks of its first pass; its lock is not held."""
-    note(folder, event("started", key="k", blocks={"T": 8}))
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    note(folder, event("started", now, key="k", blocks={"T": 8}))
     place = folder / ".attempt-k" / "partials" / "gram-T-0123abcd"
     place.mkdir(parents=True, exist_ok=True)
     for block in range(blocks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -36,11 +35,6 @@ class RunPage:
         self.tabs: Any = None
         self._sections: list[Section] = []
 
-    async def load(self) -> None:
-        """Read the model in a thread, and show it."""
-        found = await asyncio.to_thread(self.read)
-        self.show(found)
-
     def requests(self, found: ModelView | str | None) -> list[Request]:
         """Pictures that a saved page of this run holds."""
         if not isinstance(found, ModelView) or not found.bases:
@@ -56,8 +50,13 @@ class RunPage:
         except (NwidthError, OSError) as error:
             return str(error)
 
-    def show(self, found: ModelView | str | None) -> None:
-        """Fill the page with what `read` gave."""
+    @property
+    def opened(self) -> str:
+        """Title of the tab that is open."""
+        return self._sections[self.tabs.active][0]
+
+    def show(self, found: ModelView | str | None, opened: str = "") -> None:
+        """Fill the page with what `read` gave, and open the tab of that title, or the first."""
         self._sections = [*self._of_model(found), ("Ledger", lambda: self.events)]
         self.tabs = pn.Tabs(
             *((title, pn.Column(sizing_mode="stretch_width")) for title, _ in self._sections),
@@ -66,8 +65,11 @@ class RunPage:
             stylesheets=[TABS],
         )
         self.tabs.param.watch(lambda event: self._open(event.new), "active")
-        for number in range(len(self._sections)) if self.still else (0,):
+        titles = [title for title, _ in self._sections]
+        first = titles.index(opened) if opened in titles else 0
+        for number in range(len(titles)) if self.still else (first,):
             self._open(number)
+        self.tabs.active = first
         self.body.objects = [*([words(texts.alert(found))] if isinstance(found, str) else []), self.tabs]
 
     def follow(self, run: RunState) -> None:

@@ -96,7 +96,7 @@ class Dashboard(pn.viewable.Viewer):  # type: ignore[misc, unused-ignore]
             if self.page.run.model_key == run.model_key:
                 self.page.follow(run)
             else:
-                self._show_page(active=self.page.tabs.active)
+                self._show_page()
         elif run is not None:
             self._show_page()
         self._put(self.head, self._heading())
@@ -116,16 +116,15 @@ class Dashboard(pn.viewable.Viewer):  # type: ignore[misc, unused-ignore]
             self.choice.value = kept if kept in options.values() else next(iter(options.values()), None)
         self.choice.visible = len(runs) > 1 and not self.still
 
-    def _show_page(self, active: int = 0) -> None:
-        """Make the page of the chosen run."""
+    def _show_page(self) -> None:
+        """Make the page of the chosen run, with the tab open that was open before."""
         run = self._run()
         if run is None:
             self.page, self.place.objects = None, []
             return
+        opened = self.page.opened if self.page is not None else ""
         self.page = RunPage(run, self.painter)
-        self.page.show(self.page.read())
-        if active < len(self.page.tabs):
-            self.page.tabs.active = active
+        self.page.show(self.page.read(), opened)
         self.place.objects = [self.page.body]
 
     def _show_all(self) -> None:
