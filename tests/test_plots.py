@@ -55,6 +55,11 @@ def lines(axes: Any) -> dict[str, Any]:
     return {str(line.get_label()): np.asarray(line.get_ydata(), float) for line in axes.lines}
 
 
+def point(line: Any) -> list[float]:
+    """Place of a mark that stands alone."""
+    return [float(value) for values in line.get_data() for value in values]
+
+
 @pytest.mark.parametrize("name", OF_AN_ATLAS)
 def test_every_plot_is_a_figure_that_a_notebook_shows(atlas: Atlas, name: str) -> None:
     """Each function returns a figure of its own with something drawn in it, and the figure shows itself as SVG."""
@@ -72,7 +77,7 @@ def test_the_map_has_a_dot_for_every_item(atlas: Atlas) -> None:
     np.testing.assert_array_equal(dots[np.lexsort(dots.T)], expected[np.lexsort(expected.T)])
     for cluster, line in enumerate(axes.lines[: atlas.count]):
         assert len(line.get_xdata()) == atlas.sizes[cluster]  # type: ignore[arg-type]
-    discs = [np.ravel(line.get_data()) for line in axes.lines[atlas.count :]]
+    discs = [point(line) for line in axes.lines[atlas.count :]]
     np.testing.assert_array_equal(discs, expected[atlas.medoids])
 
 
@@ -154,15 +159,12 @@ def test_a_comparison_has_maps_for_every_dissimilarity(atlas: Atlas) -> None:
     gain = atlas.gain
     infinite = gain.expected_gain.copy()
     infinite[0, 0], infinite[0, 1] = np.inf, np.nan
-    joined = GainMap(
-        dissimilarities=gain.dissimilarities + ("euclidean",) * 3,
-        ranks=gain.ranks,
-        **{
-            name: np.concatenate([getattr(gain, name), infinite if name == "expected_gain" else getattr(gain, name)])
-            for name in vars(gain)
-            if name not in ("dissimilarities", "ranks", "held_out", "accuracy_of")
-        },
-    )
+    twice: dict[str, Any] = {
+        name: np.concatenate([getattr(gain, name), infinite if name == "expected_gain" else getattr(gain, name)])
+        for name in vars(gain)
+        if name not in ("dissimilarities", "ranks", "held_out", "accuracy_of")
+    }
+    joined = GainMap(dissimilarities=gain.dissimilarities + ("euclidean",) * 3, ranks=gain.ranks, **twice)
     figure = plots.gain_map(joined)
     assert [axes.get_title(loc="left") for axes in figure.axes[::2]] == ["sine: expected gain", "euclidean: expected gain"]
     assert [text.get_text() for text in figure.axes[2].texts[:2]] == ["∞", "–"]
@@ -184,7 +186,7 @@ def test_width_brackets_are_the_atlas_s(atlas: Atlas) -> None:
 def test_spectra_are_ringed_at_the_ranks(atlas: Atlas) -> None:
     """The ring of every curve stands at the rank that was kept, and at the error of the spectrum there."""
     axes = plots.spectra(atlas).axes[0]
-    rings = [np.ravel(line.get_data()) for line in axes.lines if len(line.get_xdata()) == 1]  # type: ignore[arg-type]
+    rings = [point(line) for line in axes.lines if len(np.atleast_1d(line.get_xdata())) == 1]
     bases = (atlas.bases["global"], *atlas.local_bases)
     np.testing.assert_array_equal(rings, [(basis.rank, basis.spectrum.projection_error[basis.rank]) for basis in bases])
 
