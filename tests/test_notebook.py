@@ -40,9 +40,11 @@ def executed(name: str, folder: Path) -> Any:
 
 
 def printed(notebook: Any) -> list[str]:
-    """What the cells print on standard output, numbers in scientific notation left out."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [NUMBER.sub("#", output["text"]) for output in outputs if output.get("name") == "stdout"]
+    """What each cell prints on standard output, however it came in pieces; numbers in scientific notation left out."""
+    texts = (
+        "".join(output["text"] for output in cell.get("outputs", []) if output.get("name") == "stdout") for cell in notebook.cells
+    )
+    return [NUMBER.sub("#", text) for text in texts]
 
 
 def pictures(notebook: Any) -> list[int]:

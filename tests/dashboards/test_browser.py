@@ -83,11 +83,17 @@ def visiting(browser: Any, url: str) -> Iterator[Visit]:
     page.on("requestfailed", lambda request: made.complaints.append(f"failed: {request.url}"))
     page.on("console", lambda message: made.complaints.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: made.complaints.append(str(error)))
-    page.on("dialog", lambda dialog: (made.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", lambda dialog: refuse(dialog, made.complaints))
     page.goto(url)
     yield made
     made.in_peace()
     page.close()
+
+
+def refuse(dialog: Any, complaints: list[str]) -> None:
+    """Close a dialog that the page has opened, and note what it said."""
+    complaints.append(f"dialog: {dialog.message}")
+    dialog.dismiss()
 
 
 @contextmanager

@@ -92,7 +92,9 @@ def test_error_indicator_and_cost_plots_hold_their_numbers(tmp_path: Path) -> No
     fitted = calibrated(folder / "model.zarr")
     drawn = errors.indicator_plot(read_indicators(folder / "model.zarr"))
     np.testing.assert_array_equal(drawn.renderers[0].data_source.data["error"], fitted.errors)
-    bars = costs.cost_plots(costs_of(view.record)).children[0].renderers
+    plots = costs.cost_plots(costs_of(view.record))
+    assert plots is not None
+    bars = plots.children[0].renderers
     assert bars[0].data_source.data["value"][0] * 1e3 == view.record["plan"]["passes"][0]["bytes_to_read"]
     assert costs.cost_plots(Costs((), None, None)) is None
     assert "all errors are zero" in errors.error_plot(shown, 0 * view.main.errors, view.snapshots.simulation, None).title.text

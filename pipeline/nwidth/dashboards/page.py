@@ -53,7 +53,8 @@ class RunPage:
     @property
     def opened(self) -> str:
         """Title of the tab that is open."""
-        return self._sections[self.tabs.active][0]
+        title, _ = self._sections[int(self.tabs.active)]
+        return title
 
     def show(self, found: ModelView | str | None, opened: str = "") -> None:
         """Fill the page with what `read` gave, and open the tab of that title, or the first."""

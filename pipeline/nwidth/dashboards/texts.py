@@ -180,7 +180,15 @@ def clusters_table(found: ClusterMap) -> Html:
             )
         )  # fmt: skip
     verdict = "Local bases pay: " if atlas.pays else "Local bases do not pay: "
-    header = ("", "items" if atlas.of == "snapshots" else atlas.of, "snapshots", "represented by", "modes", "own basis", "global basis")
+    header = (
+        "",
+        "items" if atlas.of == "snapshots" else atlas.of,
+        "snapshots",
+        "represented by",
+        "modes",
+        "own basis",
+        "global basis",
+    )
     return join([
         tag("p", verdict + short(atlas.reason), class_="verdict"),
         table("Clusters, errors as root mean square over the members", header, rows, numeric=[1, 2, 4, 5, 6]),
