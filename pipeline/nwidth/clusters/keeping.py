@@ -48,6 +48,7 @@ class Keeper:
     _fruitful: set[str] = field(default_factory=set)
     _barren: list[str] = field(default_factory=list)
     _refused: int = 0
+    _submitted: int = 0
 
     def look(self) -> None:
         """One round: see what became of the jobs, submit what is missing, decide whether to go on. For one thread at a time."""
@@ -83,8 +84,12 @@ class Keeper:
                 self._drop(name)
         if names:
             self._barren.clear()
+        for name in set(self.cluster.worker_spec) - set(self.cluster.workers):
+            del self.cluster.worker_spec[name]
         for _ in range(min(AT_ONCE, self.jobs - len(self.cluster.worker_spec))):
-            self.cluster.worker_spec.update(self.cluster.new_worker_spec())
+            # Never a name twice: some seconds after a worker has gone, Dask cancels the job of its name.
+            self._submitted += 1
+            self.cluster.worker_spec[f"job-{self._submitted}"] = self.cluster.new_spec
         await self.cluster
         refused = {name: job.refusal for name, job in self.cluster.workers.items() if job.refusal}
         for name in refused:
