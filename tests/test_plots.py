@@ -16,7 +16,7 @@ import nwidth as nw
 from nwidth import plots
 from nwidth.errors import ConfigError, StoreError
 from nwidth.mesh import mesh_from_cells
-from nwidth.models.atlas import Atlas, GainMap
+from nwidth.models.atlas import Atlas
 from nwidth.report.atlas.choices import modes_column
 from nwidth.report.atlas.clusters import cluster_colours, pairs_of, sides_of
 from nwidth.report.atlas.medoids import reproduced
@@ -159,12 +159,10 @@ def test_a_comparison_has_maps_for_every_dissimilarity(atlas: Atlas) -> None:
     gain = atlas.gain
     infinite = gain.expected_gain.copy()
     infinite[0, 0], infinite[0, 1] = np.inf, np.nan
-    twice: dict[str, Any] = {
-        name: np.concatenate([getattr(gain, name), infinite if name == "expected_gain" else getattr(gain, name)])
-        for name in vars(gain)
-        if name not in ("dissimilarities", "ranks", "held_out", "accuracy_of")
-    }
-    joined = GainMap(dissimilarities=gain.dissimilarities + ("euclidean",) * 3, ranks=gain.ranks, **twice)
+    tables = {name: values for name, values in vars(gain).items() if isinstance(values, np.ndarray) and name != "ranks"}
+    twice: dict[str, Any] = {name: np.concatenate([values, values]) for name, values in tables.items()}
+    twice["expected_gain"] = np.concatenate([gain.expected_gain, infinite])
+    joined = replace(gain, dissimilarities=gain.dissimilarities + ("euclidean",) * 3, **twice)
     figure = plots.gain_map(joined)
     assert [axes.get_title(loc="left") for axes in figure.axes[::2]] == ["sine: expected gain", "euclidean: expected gain"]
     assert [text.get_text() for text in figure.axes[2].texts[:2]] == ["∞", "–"]
