@@ -130,6 +130,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, atlas_run: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # many steps, each of which waits for a picture or a page on a machine that may be busy
 def test_a_run_is_looked_through(browser: Any, runs: Path) -> None:
     """Every tab opens, the slider's numbers follow, axes change, another run is chosen, modes are drawn: all from this host."""
     with served(runs) as url, visiting(browser, url) as visit:
