@@ -23,6 +23,9 @@ _HOMES = {
     "learn": "nwidth.learning.training",
     "load_study": "nwidth.config",
     "merge": "nwidth.updating",
+    "monte_carlo": "nwidth.uncertainty.api",
+    "open_ensemble": "nwidth.uncertainty.ensemble",
+    "open_mechanics": "nwidth.mechanics.model",
     "open_model": "nwidth.models.model",
     "open_snapshots": "nwidth.stores",
     "open_store": "nwidth.stores",
@@ -30,7 +33,9 @@ _HOMES = {
     "plan": "nwidth.runs",
     "plots": "nwidth.plots",
     "pod": "nwidth.api",
+    "produce": "nwidth.runs.producing",
     "run": "nwidth.runs",
+    "train_mechanics": "nwidth.mechanics.train",
     "update": "nwidth.updating",
 }
 
@@ -42,10 +47,14 @@ if TYPE_CHECKING:
     from nwidth.atlas import partition as partition
     from nwidth.config import load_study as load_study
     from nwidth.learning.training import learn as learn
+    from nwidth.mechanics.model import open_mechanics as open_mechanics
+    from nwidth.mechanics.train import train_mechanics as train_mechanics
     from nwidth.models.atlas import Atlas as Atlas
     from nwidth.models.basis import Basis as Basis
     from nwidth.models.certificate import Certificate as Certificate
     from nwidth.sparse_products import add_inner_product as add_inner_product
+    from nwidth.uncertainty.api import monte_carlo as monte_carlo
+    from nwidth.uncertainty.ensemble import open_ensemble as open_ensemble
     from nwidth.updating import drop as drop
     from nwidth.updating import merge as merge
     from nwidth.updating import update as update

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from nwidth.errors import ConfigError
-from nwidth.uncertainty.distributions import Constant, LogNormal, Normal, Uniform, distribution
+from nwidth.uncertainty.distributions import Choice, Constant, LogNormal, Normal, Uniform, distribution
 from nwidth.uncertainty.draws import draws_of, unit_cube
 
 
@@ -61,7 +61,7 @@ def test_the_least_number_of_the_generator_is_no_infinity():
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"distribution": "gauss"}, "known: uniform, normal, log-normal, constant"),
+        ({"distribution": "gauss"}, "known: uniform, normal, log-normal, choice, constant"),
         ({}, "distribution = None"),
         ({"distribution": "uniform", "low": 1.0}, "needs low, high"),
         ({"distribution": "uniform", "low": 2.0, "high": 1.0}, "low must be smaller"),
@@ -77,6 +77,18 @@ def test_bad_distributions_are_refused_by_name(table, words):
     with pytest.raises(ConfigError, match=words) as refused:
         distribution("speed", table)
     assert "uncertainty.parameters.speed" in str(refused.value)
+
+
+def test_a_choice_takes_its_values_alike():
+    """Each of three values comes in a third of the draws, within five standard errors; a table makes the same."""
+    drawn = Choice((1.0, 2.0, 5.0)).quantile(unit_cube(0, 1, 0, 9000)[:, 0])
+    counts = [int((drawn == value).sum()) for value in (1.0, 2.0, 5.0)]
+    assert sum(counts) == 9000
+    assert np.abs(np.array(counts) - 3000).max() < 5 * np.sqrt(9000 * 2 / 9)
+    assert distribution("x", {"distribution": "choice", "values": [1, 2, 5]}) == Choice((1.0, 2.0, 5.0))
+    for values in ([], ["a"], 3):
+        with pytest.raises(ConfigError, match=r"uncertainty\.parameters\.x"):
+            distribution("x", {"distribution": "choice", "values": values})
 
 
 def test_nothing_uncertain_is_refused():

@@ -11,6 +11,7 @@ import typer
 from nwidth import __version__
 from nwidth.cli.comparing import compare
 from nwidth.cli.dashboard import dashboard
+from nwidth.cli.drawing import mechanics_lines
 from nwidth.cli.learning import learn, learned_lines
 from nwidth.cli.output import amount, basis_lines, count, emit_json, measured_lines, plan_lines, say
 from nwidth.cli.predicting import predict
@@ -138,7 +139,7 @@ def run(
 def _say_run(result: RunResult) -> None:
     if result.status == "nothing to do":
         say("nothing to do: this study was run on this version of the store; --force runs it again")
-    if result.status == "learnt":
+    if result.status in ("learnt", "trained"):
         say("the bases were there: this study was run on this version of the store; the model was taught by other settings")
     if result.words:
         say(result.words)
@@ -147,6 +148,8 @@ def _say_run(result: RunResult) -> None:
     say("", *measured_lines(result.plan, result.measured))
     if result.learned is not None:
         say("", *learned_lines(result.learned))
+    if result.mechanics is not None:
+        say("", *mechanics_lines(result.mechanics))
     if result.status == "done" and result.measured.get("blocks_unkept"):
         say(f"no room to keep the partials of {count(result.measured['blocks_unkept'], 'block')}: a kill would have cost them")
     say("", f"model   {result.model}")

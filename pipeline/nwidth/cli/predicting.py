@@ -23,7 +23,7 @@ NAMES = ("row", "run", "name")
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model that has learnt to predict, or the folder of a run.")],
+    model: Annotated[Path, typer.Argument(help="A model that predicts, the folder of a run, or a study with [uncertainty].")],
     parameters: Annotated[str | None, typer.Option(help="One input, as speed=1.1,temperature=980.")] = None,
     design: Annotated[Path | None, typer.Option(help="CSV with a column for each parameter, and a row for each input.")] = None,
     time: Annotated[str | None, typer.Option(help="Times, as 0.5,1.0; those of training by default.")] = None,
@@ -31,9 +31,26 @@ def predict(
     outside: Annotated[
         str, typer.Option(help="Rows unlike all of training: mark (leave them empty), answer (extrapolate) or refuse.")
     ] = "mark",
+    draws: Annotated[int | None, typer.Option(min=1, help="Monte Carlo: so many draws of the study's uncertain inputs.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draws, instead of uncertainty.seed.")] = None,
+    verify: Annotated[int | None, typer.Option(min=0, help="Draws that the full-order model answers, too.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")] = False,
 ) -> None:
-    """Predict fields at new parameters, with labels, both errors and standard deviations. Reads the modes alone."""
+    """Predict fields at new parameters, with labels, both errors and standard deviations; or statistics over many draws.
+
+    A study, `nwidth predict STUDY.toml --draws 1008`, is asked about its [uncertainty]; the draws resume where they were cut off.
+    """
+    if model.suffix == ".toml":
+        from nwidth.cli.drawing import predict_draws
+
+        if parameters is not None or design is not None or time is not None:
+            raise ConfigError("a study is asked about its uncertain inputs; give --parameters, --design and --time to its model")
+        predict_draws(model, draws=draws, seed=seed, verify=verify, out=out, json=json)
+        return
+    if draws is not None or seed is not None or verify is not None:
+        raise ConfigError(
+            "--draws, --seed and --verify are of a study with a table [uncertainty]; give its file instead of the model"
+        )
     from nwidth.cli.ingesting import one_of
     from nwidth.models.designs import answer, refuse_outside, write_answers
     from nwidth.models.model import open_model

@@ -73,8 +73,10 @@ class MechanicsSurrogate:
         labels, words = np.zeros(draws, np.int64), [""] * draws
         if self.learned is None:
             return labels, words
+        # Inputs that training did not vary tell no clusters apart; whether a new value of them matters, the indicator has to say.
+        known = getattr(self.learned.features, "names", self.inputs)
         for draw in range(draws):
-            given = {name: float(inputs[name][draw]) for name in self.inputs}
+            given = {name: float(inputs[name][draw]) for name in known}
             try:
                 choice = choose(self.learned, given)
             except NwidthError as error:

@@ -21,7 +21,7 @@ from nwidth.mechanics.case import Case, case_named
 from nwidth.mechanics.cluster_bases import reduced_to
 from nwidth.mechanics.files import FOLDER, ReducedMechanics, aside, mechanics_key, read_mechanics, write_mechanics
 from nwidth.mechanics.options import MechanicsOptions
-from nwidth.mechanics.training import Training, check_training, train_body
+from nwidth.mechanics.training import Training, train_body
 from nwidth.models.atlas import Atlas
 from nwidth.models.model import Model, open_model
 from nwidth.problems import Memory, content_token
@@ -77,19 +77,16 @@ def train_mechanics(
         A cell is inverted, integrals are zero, or the case gives what is not finite.
     """
     opened = model if isinstance(model, Model) else open_model(model)
-    work = _Work(
+    trainer = Trainer(
         model=opened,
         store=_opened_store(opened, store),
-        case=case_named(case) if isinstance(case, str) else case,
-        case_name=case if isinstance(case, str) else type(case).__qualname__,
+        case=case,
         law=law,
         options=options or MechanicsOptions(),
         reduce=reduce,
-        memory=Memory(memory if isinstance(memory, int) else parse_bytes(memory)),
-        executor=ThreadExecutor(2) if client is None else executor_of(client),
-        progress=progress,
+        memory=memory if isinstance(memory, int) else parse_bytes(memory),
     )
-    return work.done()
+    return trainer.train(ThreadExecutor(2) if client is None else executor_of(client), progress)
 
 
 def _opened_store(model: Model, store: SnapshotStore | str | Path | None) -> SnapshotStore:
@@ -101,48 +98,69 @@ def _opened_store(model: Model, store: SnapshotStore | str | Path | None) -> Sna
 
 
 @dataclass(frozen=True)
-class _Work:
-    """One training."""
+class Trainer:
+    """One training: what it is of, and how."""
 
     model: Model
     store: SnapshotStore
-    case: Case
-    case_name: str
+    case: Case | str
     law: Law
     options: MechanicsOptions
     reduce: ReduceSection | None
-    memory: Memory
-    executor: Executor
-    progress: Progress | None
+    memory: int
+    """Bytes of each worker."""
+
+    @property
+    def case_name(self) -> str:
+        """By which the case is found again, if it has such a name."""
+        return self.case if isinstance(self.case, str) else type(self.case).__qualname__
 
     @property
     def key(self) -> str:
         """Content of bases, store and settings together."""
         settings = (self.case_name, law_record(self.law), vars(self.options), self.reduce and self.reduce.model_dump_json())
-        return content_token("mechanics", self.content_key, self.store.schema().version, repr(settings))
+        return content_token("mechanics", content_key_of(self.model), self.store.schema().version, repr(settings))
 
-    @property
-    def content_key(self) -> str:
-        return content_key_of(self.model)
+    def known(self) -> ReducedMechanics:
+        """What was trained before, if it was the same."""
+        return read_mechanics(self.model.path, content_key_of(self.model))
 
-    def done(self) -> ReducedMechanics:
-        """Train, unless the same was trained before."""
+    def train(self, executor: Executor, progress: Progress | None = None) -> ReducedMechanics:
+        """Train and publish, unless the same was trained before; errors as `train_mechanics`."""
         if mechanics_key(self.model.path) == self.key:
-            return read_mechanics(self.model.path, self.content_key)
+            return self.known()
         atlas = self.model.atlas if "atlas" in self.model.manifest else None
+        work = _Work(self, case_named(self.case) if isinstance(self.case, str) else self.case, executor, progress)
         with _fresh(aside(self.model.path)):
-            bodies, notes = self._one() if atlas is None else self._dictionary(atlas)
-            mechanics = ReducedMechanics(bodies, self.case_name, notes)
-            write_mechanics(self.model.path, mechanics, of=self.content_key, key=self.key)
+            bodies = (work.one(),) if atlas is None else work.dictionary(atlas)
+            mechanics = ReducedMechanics(bodies, self.case_name, _notes(bodies))
+            write_mechanics(self.model.path, mechanics, of=content_key_of(self.model), key=self.key)
         return mechanics
 
-    def _one(self) -> tuple[tuple[ReducedBody, ...], tuple[str, ...]]:
-        bases = {basis.fields[0]: basis for basis in self.model.bases.values() if len(basis.fields) == 1}
-        simulations = tuple(dict.fromkeys(str(name) for name in self.model.snapshots["simulation"].values))
-        body = train_body(self._training(self.model.path / "bases", bases, simulations, self.model.path))
-        return (body,), _notes((body,))
 
-    def _dictionary(self, atlas: Atlas) -> tuple[tuple[ReducedBody, ...], tuple[str, ...]]:
+@dataclass(frozen=True)
+class _Work:
+    """A training on its workers."""
+
+    trainer: Trainer
+    case: Case
+    executor: Executor
+    progress: Progress | None
+
+    @property
+    def path(self) -> Path:
+        return self.trainer.model.path
+
+    def one(self) -> ReducedBody:
+        """The body of the model's own bases."""
+        model = self.trainer.model
+        bases = {basis.fields[0]: basis for basis in model.bases.values() if len(basis.fields) == 1}
+        simulations = tuple(dict.fromkeys(str(name) for name in model.snapshots["simulation"].values))
+        return train_body(self._training(self.path / "bases", bases, simulations))
+
+    def dictionary(self, atlas: Atlas) -> tuple[ReducedBody, ...]:
+        """A body for each cluster, on bases of its own simulations."""
+        options, store = self.trainer.options, self.trainer.store
         if atlas.of != "simulations":
             raise ConfigError(
                 "mechanics: the atlas is one of snapshots, and internal variables follow a whole simulation; partition with "
@@ -150,44 +168,42 @@ class _Work:
             )
         bodies = []
         for cluster, members in enumerate(_members(atlas)):
-            folder = aside(self.model.path) / f"cluster-{cluster}"
-            held = set(self.options.held_out)
-            learnt = tuple(name for name in members if name not in held)
+            folder = aside(self.path) / f"cluster-{cluster}"
+            learnt = tuple(name for name in members if name not in options.held_out)
             if not learnt:
                 raise ConfigError(f"mechanics: all simulations of cluster {cluster} are held out; leave some of each to train on")
-            bases = reduced_to(folder, self.store, self._request(learnt), self.memory, self.executor, self.progress)
-            bodies.append(train_body(self._training(folder / "bases", bases, members, aside(self.model.path).parent)))
-        final = tuple(bodies)
-        return tuple(_moved(body) for body in final), _notes(final)
+            memory = Memory(self.trainer.memory)
+            bases = reduced_to(folder, store, self._request(learnt), memory, self.executor, self.progress)
+            bodies.append(_moved(train_body(self._training(folder / "bases", bases, members))))
+        return tuple(bodies)
 
     def _request(self, simulations: tuple[str, ...]) -> ReduceSection:
         """What every cluster is reduced with."""
-        given = self.reduce or ReduceSection(**self.model.manifest["reduce"])
-        fields = (self.options.displacement, *self.options.duals)
+        options = self.trainer.options
+        given = self.trainer.reduce or ReduceSection(**self.trainer.model.manifest["reduce"])
+        fields = (options.displacement, *options.duals)
         products = given.inner_product
         if isinstance(products, str):
             # A mass is one of nodes, and dual fields are Euclidean: their masks know no weights.
-            products = {self.options.displacement: products}
+            products = {options.displacement: products}
         kept = {name: product for name, product in products.items() if name in fields}
         change = {"fields": fields, "basis": "each", "simulations": simulations, "centre": False, "inner_product": kept}
         return given.model_copy(update=change)
 
-    def _training(self, bases: Path, named: Mapping[str, Any], simulations: tuple[str, ...], model: Path) -> Training:
-        made = Training(
-            store=self.store,
-            model=model,
+    def _training(self, bases: Path, named: Mapping[str, Any], simulations: tuple[str, ...]) -> Training:
+        return Training(
+            store=self.trainer.store,
+            model=self.path,
             bases=bases,
             named=named,
             simulations=simulations,
             case=self.case,
-            law=self.law,
-            options=self.options,
+            law=self.trainer.law,
+            options=self.trainer.options,
             executor=self.executor,
-            token=self.key,
+            token=self.trainer.key,
             progress=self.progress,
         )
-        check_training(made)
-        return made
 
 
 def content_key_of(model: Model) -> str:

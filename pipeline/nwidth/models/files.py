@@ -315,6 +315,12 @@ def read_basis(path: str | Path, name: str) -> Basis:
     )
 
 
+def read_array(path: str | Path, folder: str) -> xr.DataArray:
+    """Modes (mode, *space[, component]) in a folder inside of a model, lazy, with location and units of their field."""
+    data = _open(Path(path), folder)
+    return data["modes"].assign_attrs(data.attrs)
+
+
 def read_snapshots(path: str | Path) -> xr.Dataset:
     """Simulation, time and parameters of a model's snapshots, as coordinates."""
     dataset = _open(Path(path), "snapshots").load()

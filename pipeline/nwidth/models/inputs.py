@@ -116,7 +116,8 @@ class Novelty:
         # A feature that never varied has the scale 1, so its difference is in its own unit.
         moved = np.abs(x) > 1e-9 * np.maximum(np.abs(self.scaling.mean), 1e-300)
         steps = (x[:, None, :] - self.inputs[None, :, :])[:, :, self.varied] @ self.whitening.T
-        nearest = np.sqrt((steps**2).sum(axis=2)).min(axis=1)
+        with np.errstate(over="ignore"):  # an input beyond all measure is infinitely far
+            nearest = np.sqrt((steps**2).sum(axis=2)).min(axis=1)
         return np.asarray(np.where((moved & ~self.varied).any(axis=1), np.inf, nearest))
 
     def reason(self, x: Floats) -> str | None:

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from nwidth.errors import BusyError, CertificateError, ConfigError, InputError, PlanError, StoreError
-from nwidth.models.files import MANIFEST, read_manifest
 from nwidth.exchange import exchange
+from nwidth.models.files import MANIFEST, read_manifest
 
 MODEL, REPORT, RECORD, LEDGER, PARTIALS = "model.zarr", "report.html", "run.json", "ledger.jsonl", "partials"
 _REPLACED = ".replaced-model.zarr"

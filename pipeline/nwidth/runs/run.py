@@ -24,6 +24,7 @@ from nwidth.runs.executing import execution
 from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
 from nwidth.runs.growth import runs_key
 from nwidth.runs.learning import FORGOTTEN, forgets, refuse_before_work, taught
+from nwidth.runs.mechanics import mechanised, refuse_mechanics
 from nwidth.runs.plan import Plan
 from nwidth.runs.resume import Guarded, kept_passes, on_shelf
 from nwidth.runs.updating import Offer, Prepared, offer_of, prepared
@@ -42,7 +43,7 @@ class RunResult:
     """What a run did."""
 
     status: str
-    """``done``; ``learnt`` where the bases were there and only the training was done; ``nothing to do`` where all was there."""
+    """``done``; ``learnt`` or ``trained`` where only that was done; ``nothing to do`` where all was there."""
     folder: Path
     bases: Mapping[str, Mapping[str, Any]]
     """The manifest's entry of every basis."""
@@ -52,6 +53,8 @@ class RunResult:
     """What there is to say about a store that grew since the last run, or about what the last model had learnt."""
     learned: Mapping[str, Any] | None = None
     """What the model has learnt, as `nwidth.stages.learning.summary`; None without a table ``[learn]``."""
+    mechanics: Mapping[str, Any] | None = None
+    """What was trained, as `nwidth.runs.mechanics.summary`; None without a table ``[mechanics]``."""
 
     @property
     def model(self) -> Path:
@@ -81,6 +84,7 @@ class RunResult:
             "measured": dict(self.measured),
             "words": self.words,
             "learned": None if self.learned is None else dict(self.learned),
+            "mechanics": None if self.mechanics is None else dict(self.mechanics),
         }
 
 
@@ -114,6 +118,7 @@ def run(
         words = [offer.words] if offer.words else []
         ready = prepared(study, store, offer, scratch / "patches")
         refuse_before_work(study, store, ready.ranges)
+        refuse_mechanics(study)
         if record is not None and (offer.how == "none" or _is_of(record, ready.problem)) and not force:
             folder.sweep()
             folder.note(status, key=record["provenance"]["content_key"])
@@ -131,13 +136,17 @@ def run(
             learned, trained = taught(study, folder)
             if trained and status != "done":
                 status = "learnt"
+            mechanics, trained = mechanised(study, folder, progress)
+            if trained and status == "nothing to do":
+                status = "trained"
         finally:
             # A run that was killed after it had published is done, but for its report.
             if study.report.enabled and folder.report_is_stale():
                 from nwidth.report import write_report
 
                 write_report(folder.path, n_modes=study.report.modes)
-    return RunResult(status, folder.path, record["bases"], record["plan"], record["measured"], "; ".join(words), learned)
+    told = (record["bases"], record["plan"], record["measured"])
+    return RunResult(status, folder.path, *told, "; ".join(words), learned, mechanics)
 
 
 def _is_of(record: Mapping[str, Any], problem: Problem) -> bool:

@@ -98,6 +98,21 @@ class LogNormal:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One of some values, each as probable as the others."""
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ConfigError("a choice has no values; name at least one")
+
+    def quantile(self, u: Floats) -> Floats:
+        places = np.minimum((u * len(self.values)).astype(np.int64), len(self.values) - 1)
+        return np.asarray(self.values, np.float64)[places]
+
+
+@dataclass(frozen=True)
 class Constant:
     """An input that is certain."""
 
@@ -107,7 +122,7 @@ class Constant:
         return np.full_like(u, self.value)
 
 
-KINDS = {"uniform": Uniform, "normal": Normal, "log-normal": LogNormal, "constant": Constant}
+KINDS = {"uniform": Uniform, "normal": Normal, "log-normal": LogNormal, "choice": Choice, "constant": Constant}
 
 
 def distribution(name: str, table: Mapping[str, Any]) -> Distribution:
@@ -126,13 +141,19 @@ def distribution(name: str, table: Mapping[str, Any]) -> Distribution:
     for key, value in given.items():
         if key not in known:
             raise ConfigError(f"uncertainty.parameters.{name}: a {kind} distribution has no {key!r}; it has {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not all(_is_number(part) for part in (value if key == "values" and isinstance(value, list | tuple) else [value])):
             raise ConfigError(f"uncertainty.parameters.{name}.{key} = {value!r}, expected a finite number")
     try:
-        made: Distribution = KINDS[kind](**{key: float(value) for key, value in given.items()})
+        made: Distribution = KINDS[kind](
+            **{key: tuple(map(float, value)) if key == "values" else float(value) for key, value in given.items()}
+        )
     except TypeError:
         needed = [key for key in known if key not in ("low", "high") or kind == "uniform"]
         raise ConfigError(f"uncertainty.parameters.{name}: a {kind} distribution needs {', '.join(needed)}") from None
     except ConfigError as error:
         raise ConfigError(f"uncertainty.parameters.{name}: {error}") from None
     return made
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)

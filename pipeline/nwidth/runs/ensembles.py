@@ -1,0 +1,111 @@
+"""The Monte Carlo run of a study: its table [uncertainty], its model, its workers.
+
+study ──run──> model ──draws──> runs/<name>/draws.zarr            a killed run goes on where it was; the same is not done twice
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nwidth.config import Study
+from nwidth.errors import ConfigError, StoreError
+from nwidth.models.model import Model, open_model
+from nwidth.runs.executing import execution
+from nwidth.runs.folder import MODEL
+from nwidth.uncertainty.api import RESULT, run_in
+from nwidth.uncertainty.asking import Surrogate, learned_surrogate
+from nwidth.uncertainty.distributions import distribution
+from nwidth.uncertainty.draws import draws_of
+from nwidth.uncertainty.ensemble import Ensemble
+from nwidth.uncertainty.monte_carlo import MonteCarlo
+from nwidth.uncertainty.quantities import Quantity
+from nwidth.workers import Progress
+
+if TYPE_CHECKING:
+    from nwidth.sections import UncertaintySection
+    from nwidth.uncertainty.verification import Reference
+
+
+def predict_study(
+    study: Study,
+    *,
+    draws: int | None = None,
+    seed: int | None = None,
+    verify: int | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Ensemble:
+    """Draw the study's uncertain inputs and ask its model; the table's numbers unless others are given.
+
+    Raises
+    ------
+    ConfigError
+        There is no table [uncertainty], or it does not fit the model.
+    StoreError
+        The study was not run yet, or its model neither solves nor predicts.
+    RunError
+        All draws failed, or another Monte Carlo run of this study is at work.
+    """
+    section = study.uncertainty
+    if section is None:
+        raise ConfigError("the study has no table [uncertainty]; say there which inputs are uncertain, and how")
+    given = {"draws": draws, "seed": seed, "verify": verify}
+    section = section.model_copy(update={name: value for name, value in given.items() if value is not None})
+    model = open_model(study.run_folder / MODEL)
+    surrogate = surrogate_of(study, model)
+    reference = reference_of(section) if section.verify else None
+    wanted = _wanted(section, surrogate)
+    with execution(study, progress) as executor:
+        return run_in(
+            wanted, surrogate, model, out or study.run_folder / RESULT, executor, reference=reference, progress=progress
+        )
+
+
+def surrogate_of(study: Study, model: Model) -> Surrogate:
+    """The model's reduced mechanics where the study has them, and what it has learnt otherwise."""
+    if study.mechanics is not None:
+        from nwidth.mechanics.model import open_mechanics
+
+        return open_mechanics(model, study.mechanics.case).surrogate
+    try:
+        return learned_surrogate(model)
+    except StoreError:
+        raise StoreError(
+            f"{model.path} neither solves nor predicts; put a table [mechanics] or [learn] into the study, and run it"
+        ) from None
+
+
+def reference_of(section: UncertaintySection) -> Reference:
+    """The full-order model of the table.
+
+    Raises
+    ------
+    ConfigError
+        None is named, or it cannot be imported.
+    """
+    module, colon, attribute = section.reference.partition(":")
+    if not colon:
+        raise ConfigError(f"uncertainty.reference = {section.reference!r}: draws are to be verified; name module:function")
+    try:
+        found: Any = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"uncertainty.reference = {section.reference!r} cannot be loaded: {error}") from None
+    if not callable(found):
+        raise ConfigError(f"uncertainty.reference = {section.reference!r} is no function; name one of the inputs")
+    reference: Reference = found
+    return reference
+
+
+def _wanted(section: UncertaintySection, surrogate: Surrogate) -> MonteCarlo:
+    inputs = {name: distribution(name, table) for name, table in section.parameters.items()}
+    return MonteCarlo(
+        draws=section.draws,
+        sequence=draws_of(inputs, section.seed),
+        fields=section.fields or tuple(surrogate.modes),
+        quantities=tuple(Quantity(name, found.field, found.of, found.at) for name, found in section.quantities.items()),
+        levels=section.levels,
+        batch=section.batch,
+        verify=section.verify,
+    )

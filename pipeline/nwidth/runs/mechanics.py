@@ -1,0 +1,128 @@
+"""What a run does about mechanics: refused before the passes, trained after the publication, on the run's own workers.
+
+run ──> published model ──[mechanics]──> the same model, which solves load cases      a kill in between costs the training alone
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from nwidth.config import ReduceSection, Study
+from nwidth.errors import ConfigError, NwidthError
+from nwidth.runs.executing import execution
+from nwidth.runs.folder import MODEL, RunFolder
+from nwidth.workers import Progress
+
+if TYPE_CHECKING:
+    from nwidth.mechanics.files import ReducedMechanics
+    from nwidth.mechanics.options import MechanicsOptions
+    from nwidth.sections import MechanicsSection
+    from nwidth_graphs.kernels.materials import Law
+
+
+def refuse_mechanics(study: Study) -> None:
+    """Refuse a table [mechanics] that names no case or no law, before anything is read.
+
+    Raises
+    ------
+    ConfigError
+        Names the key.
+    """
+    if study.mechanics is None:
+        return
+    from nwidth.mechanics.case import case_named
+
+    case_named(study.mechanics.case)
+    law_of(study.mechanics)
+    options_of(study.mechanics)
+
+
+def law_of(section: MechanicsSection) -> Law:
+    """The material of the table.
+
+    Raises
+    ------
+    ConfigError
+        An unknown kind, or parameters that the kind refuses.
+    """
+    from nwidth_graphs.kernels.materials import law_from_record
+
+    try:
+        return law_from_record(section.law)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"mechanics.law: {error}") from None
+
+
+def options_of(section: MechanicsSection) -> MechanicsOptions:
+    """The options of the training."""
+    from nwidth.mechanics.options import MechanicsOptions
+
+    return MechanicsOptions(**section.model_dump(exclude={"case", "law", "rtol", "rank"}))
+
+
+def mechanised(study: Study, folder: RunFolder, progress: Progress | None) -> tuple[dict[str, Any] | None, bool]:
+    """Train the published model's mechanics as the study asks; (what they are, whether they were trained just now).
+
+    Raises
+    ------
+    ConfigError, InputError
+        The training cannot be done; the model stays as it is.
+    """
+    section = study.mechanics
+    if section is None:
+        return None, False
+    from nwidth.mechanics.files import mechanics_key
+    from nwidth.mechanics.train import Trainer
+    from nwidth.models.model import open_model
+    from nwidth.stores import open_store
+
+    clock, model = time.perf_counter(), open_model(folder.path / MODEL)
+    trainer = Trainer(
+        model=model,
+        store=open_store(study.store_url, options=study.store_options),
+        case=section.case,
+        law=law_of(section),
+        options=options_of(section),
+        reduce=_reduce(study),
+        memory=study.workers.memory,
+    )
+    if mechanics_key(model.path) == trainer.key:
+        return summary(trainer.known()), False
+    try:
+        with execution(study, progress) as executor:
+            mechanics = trainer.train(executor, progress)
+    except NwidthError as error:
+        folder.note("mechanics not trained", error=f"{type(error).__name__}: {error}")
+        raise
+    told = summary(mechanics)
+    folder.note("mechanics trained", seconds=time.perf_counter() - clock, bodies=len(mechanics.bodies))
+    return told, True
+
+
+def _reduce(study: Study) -> ReduceSection:
+    section = study.mechanics
+    if section is None or (section.rtol is None and section.rank is None):
+        return study.reduce
+    return study.reduce.model_copy(update={"rtol": section.rtol, "rank": section.rank})
+
+
+def summary(mechanics: ReducedMechanics) -> dict[str, Any]:
+    """What was trained, and how good it is, as scalars and words: for a record, a table, a ledger."""
+    return {
+        "case": mechanics.case,
+        "bodies": [
+            {
+                "modes": body.rank,
+                "points": len(body.points),
+                "cubature": vars(body.rule),
+                "duals": {
+                    dual.name: {"modes": dual.masked.modes, "amplification": dual.masked.amplification} for dual in body.duals
+                },
+                "indicator": body.indicating,
+                "correlation": None if body.calibration is None else body.calibration.correlation,
+            }
+            for body in mechanics.bodies
+        ],
+        "notes": list(mechanics.notes),
+    }
