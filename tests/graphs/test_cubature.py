@@ -138,7 +138,9 @@ def test_strains_and_stresses_are_enough() -> None:
     leading = np.argsort(-values)[:5]
     strains = cube.CubeGrid(6).mode_strains(run.u.T @ vectors[:, leading] / np.sqrt(values[leading]))
     stress = np.ascontiguousarray(np.moveaxis(run.sigma[1:], 0, 2))
-    found = two_level_rule(IntegrandSource("cube", row_panels([216] * 8), Work(strains, stress, weights)), 1e-3, compute)
+    chunks = IntegrandSource("cube", row_panels([4] * 432), Work(strains, stress, weights))  # most have no point of the rule
+    found = two_level_rule(chunks, 1e-3, compute)
+    assert measured_error(chunks, found.rule.points, found.rule.weights, compute).relative <= 1.001e-3
     np.testing.assert_allclose(found.integrals.values, G @ weights, atol=1e-12 * np.linalg.norm(G @ weights))
     assert integration_error(G, weights, found.rule.points, found.rule.weights).relative <= 1.001e-3
     assert len(found.rule.points) == pytest.approx(35, rel=0.1)

@@ -130,7 +130,7 @@ class WorkIntegrands:
 
     def columns(self, places: Indices) -> Floats:
         strains, stress = self.strains[places].astype(np.float64), self.stress[places].astype(np.float64)
-        return np.ascontiguousarray(np.matmul(strains.transpose(0, 2, 1), stress).reshape(len(places), -1).T)
+        return np.ascontiguousarray(np.matmul(strains.transpose(0, 2, 1), stress).reshape(len(places), self.rows).T)
 
     def norms(self) -> Floats:
         # ||E' S||^2 = sum of (E E') * (S S'), 6 x 6 matrices.

@@ -34,6 +34,7 @@ def test_work_is_the_matrix(dtype: type, constant: float | None, slice_bytes: in
         np.testing.assert_allclose(one.scores(residual), residual @ G, atol=tolerance)
         np.testing.assert_allclose(one.integrals(weights), G @ weights, atol=tolerance)
         np.testing.assert_allclose(one.columns(places), G[:, places], atol=tolerance)
+        assert one.columns(places[:0]).shape == (len(G), 0)
         np.testing.assert_allclose(one.norms(), np.linalg.norm(G, axis=0), atol=tolerance)
 
 
