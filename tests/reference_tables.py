@@ -62,6 +62,8 @@ def type_words(annotation: Any) -> str:
         return f"list of {type_words(arguments[0])}"
     if origin is dict:
         return f"table of {type_words(arguments[1])}"
+    if annotation is Any:
+        return "values"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}[annotation.__name__]
 
 
