@@ -27,7 +27,7 @@ CELLS = 3
 RUNS = [
     CubeParameters(amplitude=300.0 + 20.0 * k, centre=(0.2 + 0.6 * (k % 2), 0.5, 0.5), pressure=90.0 + 2.0 * k) for k in range(12)
 ]
-UNCERTAIN = {
+UNCERTAIN: dict[str, Any] = {
     "amplitude": Uniform(320.0, 500.0),
     "x": Choice((0.2, 0.8)),
     "pressure": Uniform(92.0, 110.0),
@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Mechani
     return open_mechanics(model.path, CubeCase(CELLS))
 
 
-def test_clusters_are_the_two_families_and_each_has_its_body(trained):
+def test_clusters_are_the_two_families_and_each_has_its_body(trained: MechanicsModel) -> None:
     """Simulations are parted by where the heat is, and bodies lie in the model with bases of their own."""
     labels = trained.model.atlas.item_labels
     assert len(trained.bodies) == 2
@@ -64,7 +64,7 @@ def test_clusters_are_the_two_families_and_each_has_its_body(trained):
         assert body.rule.training <= 1e-4
 
 
-def test_a_load_case_is_predicted(trained):
+def test_a_load_case_is_predicted(trained: MechanicsModel) -> None:
     """Displacement and plastic strain of a case between the training ones are within some per cent of the full-order model's."""
     new = {"amplitude": 410.0, "x": 0.2, "y": 0.5, "z": 0.5, "width": 4.0, "pressure": 101.0, "omega": 1.5e4}
     answer, truth = trained.predict(**new).compute(), reference_fields(CELLS, new)
@@ -80,7 +80,7 @@ def _last_error(answer: Any, truth: Any) -> float:
     return float(missed / np.linalg.norm(truth["p"][-1]))
 
 
-def test_monte_carlo_of_a_dictionary(trained, tmp_path):
+def test_monte_carlo_of_a_dictionary(trained: MechanicsModel, tmp_path: Path) -> None:
     """Draws are shared out between the bodies, statistics cover all of them, and verified errors are small."""
     found = nw.monte_carlo(
         trained.model,
@@ -103,7 +103,7 @@ def test_monte_carlo_of_a_dictionary(trained, tmp_path):
     assert found.estimates["peak"]["mean"] == pytest.approx(peaks.mean())
 
 
-def test_a_draw_far_from_training_is_told(trained, tmp_path):
+def test_a_draw_far_from_training_is_told(trained: MechanicsModel, tmp_path: Path) -> None:
     """An amplitude that training never came near is answered with a remark; NaN is a failure of that draw alone."""
     hot = {**UNCERTAIN, "amplitude": Constant(900.0)}
     found = nw.monte_carlo(trained.model, hot, draws=4, surrogate=trained.surrogate, out=tmp_path / "hot.zarr")
@@ -114,7 +114,7 @@ def test_a_draw_far_from_training_is_told(trained, tmp_path):
     assert ordinary > 2.0 * usual.document["indicator"]["median"]
 
 
-def test_wrong_inputs_are_named(trained):
+def test_wrong_inputs_are_named(trained: MechanicsModel) -> None:
     """Inputs that are missing, and a case that cannot be solved."""
     with pytest.raises(InputError, match="the case takes amplitude, x"):
         trained.predict(amplitude=380.0)
@@ -123,7 +123,7 @@ def test_wrong_inputs_are_named(trained):
         trained.predict(**{**given, "pressure": 1e300})
 
 
-def test_an_atlas_of_snapshots_is_refused(trained):
+def test_an_atlas_of_snapshots_is_refused(trained: MechanicsModel) -> None:
     """Internal variables follow a simulation, so clusters of single snapshots have no body."""
     atlas = replace(trained.model.atlas, of="snapshots")
     trained.model.__dict__["atlas"] = atlas

@@ -35,7 +35,8 @@ def model_to(store: Path, scheduler: str) -> Any:
 @pytest.fixture
 def fine(model_to: Any) -> Model:
     """Bases to 1e-6."""
-    return model_to(1e-6)
+    model: Model = model_to(1e-6)
+    return model
 
 
 # Methods, V1: tolerance of bases and cubature, modes, points, points with those of the dual field, errors, sum of the weights.
@@ -46,9 +47,10 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("rtol", "tolerance", "modes", "points", "all_points", "error_u", "error_p", "weight"), TABLE)
-def test_the_published_reproduction(model_to, rtol, tolerance, modes, points, all_points, error_u, error_p, weight):
+@pytest.mark.parametrize("row", TABLE, ids=["1e-6", "1e-4", "1e-3"])
+def test_the_published_reproduction(model_to: Any, row: tuple[float, ...]) -> None:
     """Modes, points (within a tenth), weights and errors (within a fifth) are those of the table."""
+    rtol, tolerance, modes, points, all_points, error_u, error_p, weight = row
     model = model_to(rtol)
     (body,) = train_mechanics(model, CubeCase(), cube_law(), options=plastic_options(tolerance)).bodies
     assert body.rank == modes
@@ -63,16 +65,17 @@ def test_the_published_reproduction(model_to, rtol, tolerance, modes, points, al
     assert relative(p, truth.p, PLASTIC).max() <= 1.2 * error_p
 
 
-def test_the_calibration_knows_the_true_errors(fine):
+def test_the_calibration_knows_the_true_errors(fine: Model) -> None:
     """The pairs' errors, which no field was read for, are those of the fields themselves."""
     (body,) = train_mechanics(fine, CubeCase(), cube_law(), options=plastic_options(1e-5, shares=(0.5,))).bodies
     solved, truth = body.with_modes(5).solve(CubeCase(), inputs([CubeParameters()])), reference_run()
     p = field(fine.path, body.duals[0].modes, solved.coefficients["p"][0])
     errors = np.sort(relative(p, truth.p, PLASTIC))
+    assert body.calibration is not None
     np.testing.assert_allclose(np.sort(body.calibration.errors), errors, rtol=1e-6)
 
 
-def test_trained_mechanics_are_read_back(fine):
+def test_trained_mechanics_are_read_back(fine: Model) -> None:
     """What lies in the model solves to the same bits, and the same training is not done twice."""
     options = plastic_options(1e-5)
     first = train_mechanics(fine, CubeCase(), cube_law(), options=options)
@@ -85,17 +88,18 @@ def test_trained_mechanics_are_read_back(fine):
     assert (one.indicator[:, 4:] == other.indicator[:, 4:]).all()
 
 
-def test_held_out_simulations_measure_the_rule(tmp_path, scheduler):
+def test_held_out_simulations_measure_the_rule(tmp_path: Path, scheduler: str) -> None:
     """A rule made on one run has a larger error on another, which is stated; what is seen is not what is held out."""
     store = store_of(tmp_path, [CubeParameters(), CubeParameters(amplitude=300.0), CubeParameters(pressure=130.0)], 3)
     model = reduced(tmp_path, store, scheduler, "held", rtol=1e-4)
     options = plastic_options(1e-4, held_out=("cube-2",))
     (body,) = train_mechanics(model, CubeCase(3), cube_law(), options=options).bodies
     assert body.rule.training <= 1e-4
+    assert body.rule.held_out is not None
     assert body.rule.training < body.rule.held_out < 0.1
 
 
-def test_chunks_of_points_change_little(tmp_path, scheduler, monkeypatch):
+def test_chunks_of_points_change_little(tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store whose stress is chunked along the points gives a rule by two levels, of about as many points."""
     # 3 x 3 x 3 cells of 8 points: chunks of some dozens of points, and blocks of one chunk.
     monkeypatch.setattr("nwidth.stores.layout.CHUNK_TARGET", 48 * 48 * 32)
@@ -110,7 +114,7 @@ def test_chunks_of_points_change_little(tmp_path, scheduler, monkeypatch):
     assert two.rule.points == pytest.approx(one.rule.points, rel=0.25)
 
 
-def test_a_failed_draw_leaves_the_others(fine):
+def test_a_failed_draw_leaves_the_others(fine: Model) -> None:
     """A draw with a load that is no number has a reason; its neighbour's answer is that of a batch of its own."""
     (body,) = train_mechanics(fine, CubeCase(), cube_law(), options=plastic_options(1e-5)).bodies
     runs = [CubeParameters(), CubeParameters(pressure=np.nan)]
@@ -144,7 +148,7 @@ class _NanLoads(CubeCase):
         (_OtherTimes(), cube_law(), {}, InputError, "give the case the times of the training simulations"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused(fine, case, law, change, error, words):
+def test_what_does_not_fit_is_refused(fine: Model, case: Any, law: Any, change: dict[str, Any], error: Any, words: str) -> None:
     """Fields, law, case and options that do not fit are named, and nothing is left beside the model."""
     options = MechanicsOptions(**{"duals": {"p": "p"}, **change})
     with pytest.raises(error, match=words):
@@ -152,14 +156,15 @@ def test_what_does_not_fit_is_refused(fine, case, law, change, error, words):
     assert not (fine.path / "mechanics.partial").exists()
 
 
-def test_bad_options_are_refused():
+def test_bad_options_are_refused() -> None:
     """Tolerances and shares out of range, and an indicator that is no dual field."""
-    for change in ({"tolerance": 1.5}, {"newton_tolerance": 0.0}, {"shares": (1.2,)}, {"indicating": "q"}):
+    changes: tuple[dict[str, Any], ...] = ({"tolerance": 1.5}, {"newton_tolerance": 0.0}, {"shares": (1.2,)}, {"indicating": "q"})
+    for change in changes:
         with pytest.raises(ConfigError, match="mechanics"):
             plastic_options(**{"tolerance": 1e-3, **change})
 
 
-def test_a_model_without_mechanics_says_so(fine, tmp_path):
+def test_a_model_without_mechanics_says_so(fine: Model, tmp_path: Path) -> None:
     """Reading what was never trained names the way to train it; mechanics of other bases are refused."""
     with pytest.raises(StoreError, match=r"train them with nw\.train_mechanics"):
         read_mechanics(tmp_path, "")

@@ -17,8 +17,8 @@ import pytest
 
 import nwidth as nw
 from nwidth.errors import RunError, StoreError
-from nwidth.runs import run
 from nwidth.exchange import exchange
+from nwidth.runs import run
 from nwidth.runs.folder import RunFolder
 from tests.runs.studies import add_run, left_in, snapshots_of, study_of
 

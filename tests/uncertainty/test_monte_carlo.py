@@ -27,7 +27,7 @@ from tests.runs.studies import study_of
 pytest.importorskip("sklearn", reason="training takes scikit-learn")
 
 DRAWS = 50
-INPUTS = {"speed": Uniform(0.05, 0.95), "heat": Normal(0.5, 0.1, low=0.1, high=0.9)}
+INPUTS: dict[str, Any] = {"speed": Uniform(0.05, 0.95), "heat": Normal(0.5, 0.1, low=0.1, high=0.9)}
 WANTED = MonteCarlo(
     draws=DRAWS,
     sequence=draws_of(INPUTS, 3),
@@ -64,7 +64,7 @@ def truth(inputs: Any) -> dict[str, Any]:
     return {"T": np.array([field(inputs["speed"], inputs["heat"], time) for time in TIMES])}
 
 
-def test_statistics_are_those_of_all_predicted_fields(model, tmp_path):
+def test_statistics_are_those_of_all_predicted_fields(model: Path, tmp_path: Path) -> None:
     """Mean, spread and quantiles equal NumPy's on the fields that `Model.predict` gives, draw by draw."""
     found = run_monte_carlo(WANTED, surrogate(model), place(model, tmp_path), ThreadExecutor(2))
     opened, draws = nw.open_model(model), WANTED.sequence(0, DRAWS)
@@ -85,7 +85,7 @@ def test_statistics_are_those_of_all_predicted_fields(model, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_bits(model, tmp_path):
+def test_a_killed_run_goes_on_and_gives_the_same_bits(model: Path, tmp_path: Path) -> None:
     """Batches that were answered before a kill are not asked again, and the result is that of an undisturbed run."""
     whole = run_monte_carlo(WANTED, surrogate(model), place(model, tmp_path / "whole"), ThreadExecutor(1))
     torn = place(model, tmp_path / "torn")
@@ -107,7 +107,7 @@ def _stop_after(batches: int) -> Any:
     return progress
 
 
-def test_workers_and_batches_change_nothing(model, tmp_path, scheduler):
+def test_workers_and_batches_change_nothing(model: Path, tmp_path: Path, scheduler: str) -> None:
     """Processes of a real cluster give the bits of threads."""
     from distributed import Client
 
@@ -119,7 +119,7 @@ def test_workers_and_batches_change_nothing(model, tmp_path, scheduler):
     assert (there.fields["T"]["mean"].values == here.fields["T"]["mean"].values).all()
 
 
-def test_a_random_subset_is_verified(model, tmp_path):
+def test_a_random_subset_is_verified(model: Path, tmp_path: Path) -> None:
     """True errors of the verified draws are those of the predictions, and both speed-ups are stated."""
     wanted = replace(WANTED, verify=6)
     found = run_monte_carlo(wanted, surrogate(model), place(model, tmp_path), ThreadExecutor(2), reference=truth)
@@ -136,7 +136,7 @@ def test_a_random_subset_is_verified(model, tmp_path):
     assert verified["speed_up_wall_clock"] > 0
 
 
-def test_a_full_order_model_that_fails_is_told_and_stops_nothing(model, tmp_path):
+def test_a_full_order_model_that_fails_is_told_and_stops_nothing(model: Path, tmp_path: Path) -> None:
     """The failure of the full-order model on a draw is in the document; the others are verified."""
     tried: list[float] = []
 
@@ -154,7 +154,7 @@ def test_a_full_order_model_that_fails_is_told_and_stops_nothing(model, tmp_path
     assert np.isfinite(found.document["verified"]["errors"]["T"]["largest"])
 
 
-def test_a_draw_unlike_training_is_answered_and_told(model, tmp_path):
+def test_a_draw_unlike_training_is_answered_and_told(model: Path, tmp_path: Path) -> None:
     """Inputs far outside of training have an answer and a remark, and are no failure."""
     far = replace(WANTED, sequence=draws_of({"speed": Constant(0.3), "heat": Uniform(5.0, 6.0)}, 0), draws=3)
     found = run_monte_carlo(far, surrogate(model), place(model, tmp_path), ThreadExecutor(1))
@@ -174,14 +174,14 @@ def test_a_draw_unlike_training_is_answered_and_told(model, tmp_path):
         ({"verify": 51}, "verify at most all"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_any_work(model, tmp_path, change, words):
+def test_what_does_not_fit_is_refused_before_any_work(model: Path, tmp_path: Path, change: dict[str, Any], words: str) -> None:
     """Inputs, fields, names and verification are checked first, and nothing is left behind."""
     with pytest.raises(ConfigError, match=words):
         run_monte_carlo(replace(WANTED, **change), surrogate(model), place(model, tmp_path), ThreadExecutor(1))
     assert not any(os.scandir(tmp_path))
 
 
-def test_draws_that_all_fail_are_an_error(model, tmp_path):
+def test_draws_that_all_fail_are_an_error(model: Path, tmp_path: Path) -> None:
     """A run without any answer says why, and an earlier result stays."""
     run_monte_carlo(replace(WANTED, draws=4), surrogate(model), place(model, tmp_path), ThreadExecutor(1))
     broken = replace(WANTED, draws=4, sequence=draws_of({"speed": _Nan(), "heat": Constant(0.5)}, 0))
@@ -195,7 +195,7 @@ class _Nan:
         return np.full_like(u, np.nan)
 
 
-def test_nothing_there_is_said(tmp_path):
+def test_nothing_there_is_said(tmp_path: Path) -> None:
     """Opening a folder without a finished run says how to make one."""
     with pytest.raises(StoreError, match="nwidth predict --draws"):
         open_ensemble(tmp_path)
