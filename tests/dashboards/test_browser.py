@@ -216,6 +216,7 @@ def test_a_saved_page_needs_nothing(browser: Any, tmp_path: Path) -> None:
         assert visit.page.locator(".tile img").locator("visible=true").count() >= 6
 
 
+@pytest.mark.slow
 def test_a_wrong_token_is_told_what_to_do(browser: Any, tmp_path: Path) -> None:
     """A browser with a wrong token sees a page that says so; with the right one it is in, and the address keeps no token."""
     with served(tmp_path, "--token", "a-token-of-more-than-16") as url:

@@ -18,6 +18,7 @@ from tests.dashboards.folders import finished
 from tests.report.samples import line, plate
 
 
+@pytest.mark.slow
 def test_a_second_process_draws_and_the_picture_is_kept(tmp_path: Path) -> None:
     """Modes on a mesh come as pictures inside of the markup, one for each mode; asked for again, nothing is drawn."""
     model = finished(tmp_path / "s", plate()) / "model.zarr"

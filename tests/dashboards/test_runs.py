@@ -16,7 +16,10 @@ from nwidth.runs.folder import RunFolder
 from tests.dashboards.folders import begin, event, finished, held, note
 from tests.report.samples import line
 
-LATER = datetime.now(UTC) + timedelta(seconds=2 * FRESH_SECONDS)
+
+def later() -> datetime:
+    """A time at which nothing that was written until now is fresh any more."""
+    return datetime.now(UTC) + timedelta(seconds=2 * FRESH_SECONDS)
 
 
 def test_events_come_in_order_and_damage_is_counted(tmp_path: Path) -> None:
@@ -56,7 +59,7 @@ def test_a_lock_is_seen_and_not_touched(tmp_path: Path) -> None:
         assert lock_is_held(tmp_path / ".lock")
     assert not lock_is_held(tmp_path / ".lock")
     with RunFolder(tmp_path).held():
-        assert at_work(tmp_path, LATER.timestamp())
+        assert at_work(tmp_path, later().timestamp())
 
 
 def test_every_state_by_its_folder(tmp_path: Path) -> None:
@@ -70,8 +73,8 @@ def test_every_state_by_its_folder(tmp_path: Path) -> None:
     (tmp_path / "new" / ".lock").touch()
     (tmp_path / "unrelated").mkdir()
     with held(tmp_path / "live"), held(tmp_path / "planning"):
-        found = {run.folder.name: run for run in find_runs(tmp_path, LATER)}
-        first = find_runs(tmp_path, LATER)[0].state
+        found = {run.folder.name: run for run in find_runs(tmp_path, later())}
+        first = find_runs(tmp_path, later())[0].state
     states = {name: run.state for name, run in found.items()}
     assert states == {
         "done": "finished", "bad": "failed", "cut": "stopped", "live": "running", "planning": "running", "new": "empty",
