@@ -229,12 +229,13 @@ def _newton(
         # A draw on its way to infinity overflows quietly: it is dropped below, with a reason.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             answer = _evaluate(sets, at, old, local, prescribed[rows], dt)
-        residual = force[rows] - answer.internal
-        scale = np.linalg.norm(force[rows], axis=1)
-        size = np.linalg.norm(residual, axis=1)
-        done = size <= np.where(scale > 0, options.tolerance * scale, options.absolute_tolerance)
+            residual = force[rows] - answer.internal
+            scale = np.linalg.norm(force[rows], axis=1)
+            size = np.linalg.norm(residual, axis=1)
+            outcome.residuals[rows] = size / np.where(scale > 0, scale, 1.0)
+        # Of a force whose norm overflows, every residual would be small enough.
+        done = np.isfinite(size) & (size <= np.where(scale > 0, options.tolerance * scale, options.absolute_tolerance))
         outcome.iterations[rows] = iteration
-        outcome.residuals[rows] = size / np.where(scale > 0, scale, 1.0)
         _accept(outcome, rows, np.flatnonzero(done), at, answer)
         bad = ~(np.isfinite(size) & np.isfinite(answer.tangent).all(axis=(1, 2)))
         outcome.status[rows[bad & ~done]] = NOT_FINITE
