@@ -22,7 +22,7 @@ import numpy as np
 from nwidth_graphs.kernels.angles import Floats
 from nwidth_graphs.kernels.cubature import CLASSIC_ENTRIES, POOL
 from nwidth_graphs.kernels.integrands import Integrands, WithConstant, best_points, visiting
-from nwidth_graphs.kernels.nnls import search, worth_of
+from nwidth_graphs.kernels.nnls import Pool, search, worth_of
 from nwidth_graphs.kernels.partition import Indices
 from nwidth_graphs.kernels.rule import IntegrationError
 from nwidth_graphs.layout import Panel
@@ -113,10 +113,18 @@ def price_graph(source: IntegrandSource, visit: Visit, token: str) -> TaskGraph:
 
 
 def local_graph(
-    source: IntegrandSource, tolerance: float, token: str, *, normalised: bool = False, volume: bool = False, pool: int = POOL
+    source: IntegrandSource,
+    tolerance: float,
+    token: str,
+    *,
+    normalised: bool = False,
+    volume: bool = False,
+    pool: int = POOL,
+    initial: Indices | None = None,
 ) -> TaskGraph:
-    """One pass for the rules of all chunks; its root is `LocalRules`."""
-    shared = {"tolerance": tolerance, "normalised": normalised, "volume": volume, "pool": pool}
+    """One pass for the rules of all chunks, which try the points `initial` (ascending) first; its root is `LocalRules`."""
+    first = np.zeros(0, np.int64) if initial is None else initial
+    shared = {"tolerance": tolerance, "normalised": normalised, "volume": volume, "pool": pool, "initial": first}
     return build([_tree("local", source, local_leaf, merge_local, shared)], token)
 
 
@@ -182,9 +190,9 @@ def price_leaf(panel: Panel, *, integrands: IntegrandSource, visit: Visit, share
 
 
 def local_leaf(
-    panel: Panel, *, integrands: IntegrandSource, tolerance: float, normalised: bool, volume: bool, pool: int
+    panel: Panel, *, integrands: IntegrandSource, tolerance: float, normalised: bool, volume: bool, pool: int, initial: Indices
 ) -> LocalRules:
-    """The rule of one chunk, of which the points are of use."""
+    """The rule of one chunk, of which the points are of use, and the chunk's share of the initial points."""
     block, read = _read(integrands, panel)
     own = _integrals_of(block, read.done)
     seen: Integrands = block.integrands
@@ -194,10 +202,14 @@ def local_leaf(
         seen, target = WithConstant(seen, constant), np.append(target, constant * own.volume)
     many = pool if block.integrands.rows * block.integrands.points > CLASSIC_ENTRIES else 1
     price = visiting(seen, pool=many, normalised=normalised)
-    fit = search(target, price, tolerance, normalised=normalised, worth=worth_of(many))
-    columns = block.integrands.columns(fit.numbers)
-    candidates = Candidates(fit.numbers + _range(panel)[0], np.ones(len(fit.numbers)), columns, read.done())
-    return LocalRules(own, candidates, (len(fit.numbers),), int(fit.ended != "tolerance"))
+    start, stop = _range(panel)
+    first = initial[(initial >= start) & (initial < stop)] - start
+    pool_first = Pool(first, seen.columns(first))
+    fit = search(target, price, tolerance, normalised=normalised, worth=worth_of(many), initial=pool_first)
+    # The last search begins with all initial points, also with those that this chunk alone had no use for.
+    proposed = np.concatenate([fit.numbers, np.setdiff1d(first, fit.numbers)])
+    candidates = Candidates(proposed + start, np.ones(len(proposed)), block.integrands.columns(proposed), read.done())
+    return LocalRules(own, candidates, (len(proposed),), int(fit.ended != "tolerance"))
 
 
 def error_leaf(panel: Panel, *, integrands: IntegrandSource, points: Indices, reduced: Floats) -> IntegrationError:

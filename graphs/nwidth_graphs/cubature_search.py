@@ -76,6 +76,7 @@ def two_level_rule(
     volume: bool = False,
     trim: bool = False,
     pool: int = POOL,
+    initial: Sequence[int] | Indices = (),
 ) -> DistributedRule:
     """A rule in one read: local rules on the workers, then one search on the union of their points.
 
@@ -89,20 +90,25 @@ def two_level_rule(
         As for `kernels.cubature.nnomp`.
     pool : int
         Points that a visit of a chunk proposes to its local search, and a further pass to the driver.
+    initial : numbers of points
+        Tried before all others, by the local searches and by the last one: the points of a rule that is to be enriched.
 
     Raises
     ------
     ValueError
         An integral is not finite, or all are zero and the volume is not kept.
     """
-    graph = local_graph(source, tolerance, source.name, normalised=normalised, volume=volume, pool=pool)
+    first = np.unique(np.asarray(initial, np.int64))
+    graph = local_graph(source, tolerance, source.name, normalised=normalised, volume=volume, pool=pool, initial=first)
     local: LocalRules = run(graph)[local_root(source.name)]
     state = _Passes(source, local.integrals, run, normalised, volume, trim, pool)
     state.count(local.candidates.tally)
     columns = state.with_constant(local.candidates.columns)
     many = 1 if columns.size <= CLASSIC_ENTRIES else pool
     price = in_memory(columns, pool=many, normalised=normalised)
-    fit = search(state.target, price, tolerance, normalised=normalised, worth=worth_of(many), trim=trim)
+    places = np.flatnonzero(np.isin(local.candidates.numbers, first))
+    start = Pool(places, columns[:, places])
+    fit = search(state.target, price, tolerance, normalised=normalised, worth=worth_of(many), initial=start, trim=trim)
     union = replace(fit, numbers=local.candidates.numbers[fit.numbers])
     if fit.ended != "tolerance" and tolerance > 0.0:
         union = state.search(tolerance, Pool(union.numbers, columns[:, fit.numbers]))

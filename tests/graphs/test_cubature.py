@@ -130,6 +130,20 @@ def test_any_chunking_gives_the_same_rule(cuts: list[int], normalised: bool, see
         np.testing.assert_allclose(found.integrals.values, G @ weights, atol=backward_error(G.shape) * np.abs(G).max())
 
 
+def test_points_of_an_earlier_rule_come_first() -> None:
+    """A rule that is enriched keeps more of its points than one made anew; chunks that have no use for them propose them, too."""
+    G, weights = cube_integrands(7)
+    fewer = G.reshape(7, 10, -1)[:5, :8].reshape(40, -1)
+    before = two_level_rule(source(np.ascontiguousarray(fewer), weights, [432] * 4), 1e-4, threads).rule.points
+    anew, found = (
+        two_level_rule(source(G, weights, [432] * 4), 1e-4, threads, initial=first).rule for first in ((), before.tolist())
+    )
+    assert integration_error(G, weights, found.points, found.weights).relative <= 1.001e-4
+    kept, again = (len(np.intersect1d(rule.points, before)) for rule in (found, anew))
+    assert kept > again
+    assert len(found.points) <= 1.1 * len(anew.points)
+
+
 def test_strains_and_stresses_are_enough() -> None:
     """Chunks of strains and stresses, whose matrix is never made, give the integrals and a rule as good as the matrix does."""
     G, weights = cube_integrands(5)

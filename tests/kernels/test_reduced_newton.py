@@ -147,6 +147,30 @@ def test_draws_do_not_know_of_each_other() -> None:
         np.testing.assert_allclose(alone.q[0], together.q[draw], rtol=0, atol=1e-7 * scale)
 
 
+def test_a_march_is_taken_up_where_it_ended() -> None:
+    """From coordinates and internal variables at t = 1 the second half is, bit for bit, that of the whole march."""
+    problem = reduced_cube(5, 1e-3, 7)
+    whole = problem.solve()
+    states = {name: whole.duals[0][name][:, 5] for name in CUBE.state_shapes}
+    before = {name: values.copy() for name, values in states.items()}
+    half = solve_reduced(
+        [problem.points],
+        cube.TIMES[5:],
+        problem.forces[:, 5:],
+        temperatures=[problem.temperatures[:, 5:]],
+        initial=whole.q[:, 5],
+        initial_states=[states],
+    )
+    np.testing.assert_array_equal(half.q, whole.q[:, 5:])
+    np.testing.assert_array_equal(half.duals[0]["alpha"], whole.duals[0]["alpha"][:, 5:])
+    for name, values in states.items():
+        np.testing.assert_array_equal(values, before[name])
+    with pytest.raises(ValueError, match="give one for each"):
+        problem.solve(initial_states=[])
+    with pytest.raises(ValueError, match="give those of the law"):
+        problem.solve(initial_states=[{"p": states["p"]}])
+
+
 def test_a_step_is_cut_in_two_where_newton_needs_it() -> None:
     """With four updates allowed, a step that needs more is halved, and gives what marching through its middle gives."""
     problem = reduced_cube(5, 1e-3, 7)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.elements import Floats
+from nwidth_graphs.kernels.materials.protocol import State
 from nwidth_graphs.kernels.reduced_problem import FLUX, REASONS, Failure, NewtonSettings, PointSet, Reason, ReducedHistory
 
 Integers = NDArray[np.int64]
@@ -49,6 +50,7 @@ def solve_reduced(
     temperatures: Sequence[Floats] | None = None,
     prescribed: Floats | None = None,
     initial: Floats | None = None,
+    initial_states: Sequence[State] | None = None,
     settings: NewtonSettings | None = None,
     keep: Sequence[str] | None = None,
 ) -> ReducedHistory:
@@ -70,6 +72,9 @@ def solve_reduced(
         Coordinates of the lifts.
     initial : (D, N) array, optional
         Coordinates at the first time; zero by default.
+    initial_states : sequence of State, optional
+        For every point set, the law's internal variables at the first time, each (D, Q, ...): to take up a march where another
+        one ended. The law's own initial state by default.
     settings : NewtonSettings, optional
     keep : sequence of str, optional
         Names of the dual values to keep; all by default.
@@ -87,10 +92,7 @@ def solve_reduced(
         raise ValueError(f"the initial coordinates have the shape {start.shape}; give ({len(forces)}, {sets[0].rank})")
     record = _Record(sets, inputs.times, len(forces), keep)
     rows = np.arange(len(forces))
-    states = [
-        dict(part.law.initial_state(part.strain(start, inputs.prescribed[:, 0]), temperature[:, 0]))
-        for part, temperature in zip(sets, inputs.temperatures, strict=True)
-    ]
+    states = _virgin(sets, start, inputs) if initial_states is None else _given(sets, len(forces), initial_states)
     record.begin(start, states)
     q = start
     for step in range(1, len(inputs.times)):
@@ -345,6 +347,27 @@ def _inputs(
     return _Inputs(
         times, forces, [_broadcast(part, values, forces) for part, values in zip(sets, given, strict=True)], coordinates
     )
+
+
+def _virgin(sets: Sequence[PointSet], start: Floats, inputs: _Inputs) -> States:
+    """The laws' own initial states."""
+    return [
+        dict(part.law.initial_state(part.strain(start, inputs.prescribed[:, 0]), temperature[:, 0]))
+        for part, temperature in zip(sets, inputs.temperatures, strict=True)
+    ]
+
+
+def _given(sets: Sequence[PointSet], draws: int, states: Sequence[State]) -> States:
+    """States that were handed in, checked and copied: the march writes into its own."""
+    if len(states) != len(sets):
+        raise ValueError(f"{len(states)} initial states were given for {len(sets)} point sets; give one for each")
+    copies = [{name: np.array(values, np.float64) for name, values in state.items()} for state in states]
+    for part, state in zip(sets, copies, strict=True):
+        expected = {name: (draws, part.count, *shape) for name, shape in part.law.state_shapes.items()}
+        found = {name: values.shape for name, values in state.items()}
+        if found != expected:
+            raise ValueError(f"an initial state has the internal variables {found}; give those of the law, {expected}")
+    return copies
 
 
 def _broadcast(part: PointSet, values: Floats, forces: Floats) -> Floats:

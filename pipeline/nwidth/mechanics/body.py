@@ -155,9 +155,10 @@ class ReducedBody:
             settings=NewtonSettings(tolerance=self.tolerance),
             keep=kept,
         )
-        return self._solved(history)
+        return self.judged(history)
 
-    def _solved(self, history: ReducedHistory) -> Solved:
+    def judged(self, history: ReducedHistory) -> Solved:
+        """Dual fields, residuals and indicator of any march of this body whose dual values were kept."""
         coefficients: dict[str, Floats] = {self.displacement: history.q}
         residuals: dict[str, Floats] = {}
         for dual in self.duals:

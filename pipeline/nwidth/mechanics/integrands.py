@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.mechanics.meshes import LocalPoints, local_points
+from nwidth.stages.scratch import ReadScratch
 from nwidth_graphs.cubature import PointBlock
 from nwidth_graphs.kernels.integrands import WorkIntegrands
 from nwidth_graphs.kernels.shape_functions import Quadrature
@@ -66,6 +67,19 @@ class Strains:
         low, high = int(nodes.min()), int(nodes.max()) + 1
         values = stored[:, low:high][:, nodes - low] if high - low <= 2 * len(nodes) else stored.oindex[:, nodes]
         return np.moveaxis(np.asarray(values, np.float64), 0, 2)
+
+
+@dataclass(frozen=True)
+class MoreStates:
+    """``read(panel)``: stress states of the store, and behind them further ones that lie in a folder."""
+
+    stored: Callable[[Panel], Reading]
+    folder: str
+    """Holds ``modes``, (states, points, 6)."""
+
+    def __call__(self, panel: Panel) -> Reading:
+        reading, more = self.stored(panel), ReadScratch(str(Path(self.folder) / "modes"))(panel)
+        return Reading(np.concatenate([np.asarray(reading.values), np.asarray(more.values)], axis=1), reading.bytes_read)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nwidth.errors import InputError
 from nwidth.mechanics.options import MechanicsOptions
@@ -26,15 +30,19 @@ class CubatureData:
     held_out: IntegrandSource | None
 
 
-def found_rule(data: CubatureData, options: MechanicsOptions, run: Run) -> tuple[DistributedRule, float | None]:
+def found_rule(
+    data: CubatureData, options: MechanicsOptions, run: Run, first: NDArray[np.int64]
+) -> tuple[DistributedRule, float | None]:
     """The rule, and its relative error on what was held out, one read of that more.
+
+    Points `first` are tried before all others, which takes the search in two levels.
 
     Raises
     ------
     InputError
         The integrals are all zero or not finite, or a cell is inverted.
     """
-    search = _SEARCHES[options.search]
+    search = partial(two_level_rule, initial=first) if len(first) else _SEARCHES[options.search]
     try:
         found = search(
             data.seen,

@@ -12,7 +12,7 @@ Source  F. Casenave et al., Int. J. Numer. Methods Eng. 121 (2020) 32-53
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from nwidth.mechanics.body import DualField, Interpolation, ReducedBody, RuleErr
 from nwidth.mechanics.calibrating import calibrated
 from nwidth.mechanics.case import Case
 from nwidth.mechanics.dual_fields import DualBasis, dual_field, interpolation_points, with_interpolation_points
-from nwidth.mechanics.integrands import StoreMesh, Strains, WorkReader
+from nwidth.mechanics.integrands import MoreStates, StoreMesh, Strains, WorkReader
 from nwidth.mechanics.meshes import LocalPoints, rules_of
 from nwidth.mechanics.options import MechanicsOptions
 from nwidth.mechanics.rules import CubatureData, found_rule
@@ -36,7 +36,8 @@ from nwidth.workers import Executor, Progress
 from nwidth_graphs.cubature import IntegrandSource
 from nwidth_graphs.kernels.materials import Law, law_record
 from nwidth_graphs.kernels.strains import voigt_order
-from nwidth_graphs.layout import panels
+from nwidth_graphs.layout import Panel, panels
+from nwidth_graphs.source import Reading
 from nwidth_graphs.trees import TaskGraph
 
 if TYPE_CHECKING:
@@ -47,6 +48,18 @@ Indices = NDArray[np.int64]
 
 BLOCK_BYTES = 64 * 2**20
 """Of the strains and stresses of a block of points."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What single full-order steps have brought to a training; see `nwidth.mechanics.adaptive`."""
+
+    folder: Path
+    """Holds ``<field>/modes``, which take the place of those of the bases, and ``states/modes``."""
+    states: int
+    """Stress states (states, points, 6) in ``states/modes``, their components as the store has them."""
+    first: Indices
+    """Points of the rule so far, which the new search tries before all others."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Training:
     executor: Executor
     token: str
     progress: Progress | None = None
+    added: Added | None = None
 
     def run(self, graph: TaskGraph, name: str) -> Mapping[str, Any]:
         """Execute a graph on the workers."""
@@ -75,11 +89,12 @@ class Training:
 
     def folder(self, field: str) -> Path:
         """Folder of a field's modes."""
-        return self.bases / self.named[field].name / field
+        return self.bases / self.named[field].name / field if self.added is None else self.added.folder / field
 
     def relative(self, field: str) -> str:
-        """The same, inside of the model."""
-        return str(self.folder(field).relative_to(self.model))
+        """The same, inside of the model; absolute where it is not there."""
+        folder = self.folder(field)
+        return str(folder.relative_to(self.model) if folder.is_relative_to(self.model) else folder)
 
 
 def train_body(training: Training) -> ReducedBody:
@@ -92,17 +107,24 @@ def train_body(training: Training) -> ReducedBody:
     InputError
         The mesh is inverted, integrals are zero, or a mask does not determine its modes.
     """
-    options = training.options
     check_training(training)
-    strains = _strains(training)
-    found, held_out = found_rule(_cubature_data(training, strains), options, training.run)
+    body, options = assembled_body(training), training.options
+    if not options.indicator:
+        return body
+    return replace(body, calibration=calibrated(body, training.case, training.named[options.indicator], options))
+
+
+def assembled_body(training: Training) -> ReducedBody:
+    """The body without its calibration; errors as `train_body`, but that nothing is checked before the work."""
+    options, strains = training.options, strains_of(training)
+    found, held_out = found_rule(_cubature_data(training, strains), options, training.run, _first(training))
     rule = found.rule
     duals, points = _duals(training, rule.points)
     local = strains.points(points)
     weights = np.zeros(len(points))
     weights[: len(rule.points)] = rule.weights
     names, loads = _loads(training)
-    body = ReducedBody(
+    return ReducedBody(
         displacement=options.displacement,
         modes=training.relative(options.displacement),
         points=points,
@@ -116,7 +138,7 @@ def train_body(training: Training) -> ReducedBody:
         indicating=options.indicator,
         calibration=None,
         rule=RuleErrors(
-            search=options.search,
+            search=options.search if training.added is None else "two-level",
             asked=options.tolerance,
             points=int(np.count_nonzero(rule.weights)),
             training=rule.error,
@@ -128,9 +150,6 @@ def train_body(training: Training) -> ReducedBody:
         ),
         tolerance=options.newton_tolerance,
     )
-    if not options.indicator:
-        return body
-    return replace(body, calibration=calibrated(body, training.case, training.named[options.indicator], options))
 
 
 def check_training(training: Training) -> None:
@@ -162,7 +181,8 @@ def check_training(training: Training) -> None:
             raise ConfigError(f"mechanics: the law has no {variable!r} for {name!r}; it has {', '.join(sorted(known))}")
 
 
-def _strains(training: Training) -> Strains:
+def strains_of(training: Training) -> Strains:
+    """Strains of the displacement modes, anywhere."""
     store = training.store
     mesh, points = store.mesh(), store.integration_points()
     if mesh is None or points is None:
@@ -182,7 +202,8 @@ def _cubature_data(training: Training, strains: Strains) -> CubatureData:
     seen = tuple(name for name in training.simulations if name not in options.held_out)
     if not seen:
         raise ConfigError("mechanics: all training simulations are held out; leave some to train on")
-    return CubatureData(_source(training, strains, info, seen), _source(training, strains, info, held) if held else None)
+    unseen = replace(training, added=None)
+    return CubatureData(_source(training, strains, info, seen), _source(unseen, strains, info, held) if held else None)
 
 
 def _source(training: Training, strains: Strains, info: FieldInfo, simulations: Sequence[str]) -> IntegrandSource:
@@ -190,8 +211,18 @@ def _source(training: Training, strains: Strains, info: FieldInfo, simulations: 
     reader = StoreReader(training.store.reference(), info.name, _ranges(training.store, simulations))
     modes = training.named[training.options.displacement].rank
     snapshots = sum(stop - start for start, stop in reader.ranges)
+    stress: Callable[[Panel], Reading] = reader
+    name, added = "work", training.added
+    if added is not None:
+        # No basis has more modes than states: each state brought one of them at most.
+        modes, snapshots, name = modes + added.states, snapshots + added.states, f"work-{added.states}"
+        stress = MoreStates(reader, str(added.folder / "states"))
     width = _block_points(info, 6 * 8 * (modes + 2 * snapshots))
-    return IntegrandSource("work", panels(info.shape[1:2], (width,)), WorkReader(strains, reader, _tensor_order(info)))
+    return IntegrandSource(name, panels(info.shape[1:2], (width,)), WorkReader(strains, stress, tensor_order(info)))
+
+
+def _first(training: Training) -> Indices:
+    return np.zeros(0, np.int64) if training.added is None else training.added.first
 
 
 def _block_points(info: FieldInfo, point_bytes: int) -> int:
@@ -207,7 +238,8 @@ def _ranges(store: SnapshotStore, simulations: Sequence[str]) -> tuple[tuple[int
     return snapshot_ranges(store.schema(), ReduceSection(simulations=tuple(simulations)))
 
 
-def _tensor_order(info: FieldInfo) -> Indices:
+def tensor_order(info: FieldInfo) -> Indices:
+    """(6,) that brings the stored components of a tensor to 11, 22, 33, 12, 23, 13."""
     try:
         return voigt_order(info.components)
     except ValueError as error:
@@ -219,14 +251,15 @@ def _duals(training: Training, rule: Indices) -> tuple[tuple[DualField, ...], In
     options = training.options
     if not options.duals:
         return (), rule
-    bases = [_dual_basis(training, name, variable) for name, variable in options.duals.items()]
+    bases = [dual_basis(training, name, variable) for name, variable in options.duals.items()]
 
     rows = interpolation_points(bases, training.token, lambda graph: training.run(graph, "interpolation points"))
     points = with_interpolation_points(rule, bases, rows)
     return tuple(dual_field(basis, rule, rows[basis.name], points, options.smallest_norm) for basis in bases), points
 
 
-def _dual_basis(training: Training, name: str, variable: str) -> DualBasis:
+def dual_basis(training: Training, name: str, variable: str) -> DualBasis:
+    """The modes of one dual field, and how its components are those of the law's variable."""
     info = training.store.schema().fields[name]
     shape = (6,) if variable == "flux" else training.law.state_shapes[variable]
     if bool(info.components) != bool(shape):
@@ -235,7 +268,7 @@ def _dual_basis(training: Training, name: str, variable: str) -> DualBasis:
             f"has the shape {shape}; name the variable that it is"
         )
     # Stored component -> its place among 11, 22, 33, 12, 23, 13.
-    order = np.argsort(_tensor_order(info)) if shape else np.zeros(1, np.int64)
+    order = np.argsort(tensor_order(info)) if shape else np.zeros(1, np.int64)
     return DualBasis(name, variable, training.folder(name), training.relative(name), order)
 
 
