@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nwidth.errors import ConfigError, RunError
+from nwidth.operations.observing import labelled
 from nwidth.windows import POLL_SECONDS, Flights, watching
 from nwidth.zarr_settings import zarr_settings
 from nwidth_graphs.placement import DEVICE_VARIABLE
@@ -101,6 +102,12 @@ class ClusterExecutor:
     device: str = "cpu"
     """As in a study's ``workers.device``."""
 
+    def addresses(self) -> dict[str, str]:
+        """``scheduler`` and, where there is one, ``dashboard``: where others can watch."""
+        scheduler = getattr(self.client.scheduler, "address", "")
+        links = {"scheduler": str(scheduler), "dashboard": str(self.client.dashboard_link or "")}
+        return {name: link for name, link in links.items() if link}
+
     def place(self, graph: TaskGraph, name: str) -> TaskGraph:
         """Where the workers are a pool, split the pass by a probe; see `nwidth.pooling`.
 
@@ -114,7 +121,7 @@ class ClusterExecutor:
         from nwidth.pooling import place
 
         with self._in_words(name), self._standing_in():
-            return place(self.client, graph, self._window(graph)[0])
+            return place(self.client, labelled(graph, name), self._window(graph)[0])
 
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
         """Run on the cluster, window by window; the driver receives the small results of windows, and merges them.
@@ -130,6 +137,7 @@ class ClusterExecutor:
             if progress is not None:
                 progress(name, min(done, graph.n_leaves), graph.n_leaves)
 
+        graph = labelled(graph, name)
         # Tickets bound what a window ships, so of a split pass there is one window at a time.
         split = graph.placement is not None
         flights, gathered = Flights(at_once=1) if split else Flights(), Gathered(graph)
@@ -355,8 +363,10 @@ def executor_of(client: Any) -> ClusterExecutor:
 
 
 def _executor(client: Any, description: str, device: str = "cpu") -> ClusterExecutor:
+    from nwidth.operations.observing import attach
     from nwidth.worker_plugin import WorkerSettings
 
     client.register_plugin(WorkerSettings())
+    attach(client)
     workers = client.scheduler_info(n_workers=-1)["workers"]
     return ClusterExecutor(client, len(workers), description, device)

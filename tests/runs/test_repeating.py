@@ -13,15 +13,11 @@ import nwidth as nw
 from nwidth.errors import RunError
 from nwidth.runs import RunResult, run
 from nwidth.runs.folder import RunFolder
+from tests.runs.ledgers import events
 from tests.runs.studies import add_run, left_in, snapshots_of, study_of
 
 LARGE = 300_000
 """Nodes of a field that is cut into more than 8 blocks: enough for a tree of two levels."""
-
-
-def events(folder: Path) -> list[str]:
-    """What the ledger tells, in order."""
-    return [json.loads(line)["event"] for line in (folder / "ledger.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import threading
@@ -20,6 +19,7 @@ from nwidth.runs import RunResult, run
 from nwidth.runs.folder import RunFolder
 from nwidth.stages.sinks import FolderSink
 from nwidth_graphs.layout import panels
+from tests.runs.ledgers import events
 from tests.runs.studies import add_run, left_in, snapshots_of, study_of
 
 PUBLISHED = {".lock", "ledger.jsonl", "model.zarr", "run.json"}
@@ -46,11 +46,6 @@ def contents(result: RunResult) -> dict[str, bytes]:
     """All files of a model but the manifest, with its dates."""
     files = (path for path in result.model.rglob("*") if path.is_file() and path.name != "manifest.json")
     return {str(path.relative_to(result.model)): path.read_bytes() for path in files}
-
-
-def events(folder: Path) -> list[str]:
-    """What the ledger tells, in order."""
-    return [json.loads(line)["event"] for line in (folder / "ledger.jsonl").read_text().splitlines()]
 
 
 class Interrupted(Exception):  # noqa: N818 (no error of ours: somebody's Ctrl-C)

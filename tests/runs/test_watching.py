@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import nwidth as nw
 from nwidth.cli import main
 from nwidth.runs.watching import Event, watch
+from tests.runs.ledgers import events
 from tests.runs.studies import add_run, left_in, snapshots_of, study_of
 from tests.runs.watcher import watching
 
@@ -48,7 +48,7 @@ def test_a_watch_follows_a_store_that_grows(tmp_path: Path, scheduler: str) -> N
         assert watcher.stop(signal.SIGTERM) == 0
         assert watcher.event()["event"] == "stopped"
     assert nw.open_model(tmp_path / "runs" / "s").basis.coefficients.shape[1] == 16
-    ledger = [json.loads(line)["event"] for line in (tmp_path / "runs" / "s" / "ledger.jsonl").read_text().splitlines()]
+    ledger = events(tmp_path / "runs" / "s")
     assert ledger[-1] == "watch stopped"
     assert not [name for name in left_in(tmp_path / "runs" / "s") if name.startswith((".attempt", ".scratch"))]
 

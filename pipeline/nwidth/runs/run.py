@@ -19,6 +19,7 @@ from nwidth.errors import RunError
 from nwidth.models import files
 from nwidth.models.atlas_files import write_atlas
 from nwidth.models.derived import FIELD_NORMS, write_per_field
+from nwidth.operations.observing import observed
 from nwidth.runs.budgets import with_memory
 from nwidth.runs.executing import execution
 from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
@@ -108,6 +109,20 @@ def run(
     FieldError, RunError, CertificateError
         During the work; results of an earlier run stay in place.
     """
+    with observed(study) as seen:
+        result = _run(study, force=force, progress=progress, on_plan=on_plan, on_resume=on_resume)
+        seen.ended(result.status, result.bases)
+    return result
+
+
+def _run(
+    study: Study,
+    *,
+    force: bool,
+    progress: Progress | None,
+    on_plan: Callable[[Plan], None] | None,
+    on_resume: Callable[[Mapping[str, tuple[int, int]]], None] | None,
+) -> RunResult:
     study = with_memory(study)
     folder = RunFolder(study.run_folder)
     store = open_store(study.store_url, options=study.store_options)
@@ -170,7 +185,8 @@ class _Work:
         """Do it, publish it, and return its record."""
         key, note = self.ready.problem.token, self.folder.note
         with self.folder.attempt(key) as attempt:
-            note("started", key=key, store=self.ready.plan.store, version=self.ready.plan.store_version)
+            blocks = {name: len(source.panels) for name, source in self.ready.problem.sources.items()}
+            note("started", key=key, store=self.ready.plan.store, version=self.ready.plan.store_version, blocks=blocks)
             problem, shelf = on_shelf(self.study, self.ready.problem, attempt / PARTIALS)
             there = kept_passes(shelf, problem)
             if there:
@@ -192,6 +208,7 @@ class _Work:
         study, store, model = self.study, self.store, attempt / MODEL
         started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
         with execution(study, progress) as executor:
+            self.folder.note("workers", key=problem.token, workers=executor.description, **executor.addresses())
             guarded = Guarded(executor, store, self.planned)
             result = self.ready.reduce(problem, study.reduce, guarded, FolderSink(model), study.workers.device, progress)
             workers = executor.description
