@@ -229,7 +229,8 @@ def _window(graph: TaskGraph, number: int, pieces: tuple[Piece, ...], per_task: 
         if tree.array is not None:
             leaves, level = _array_leaves(tree, names.leaf)
         elif graph.placement is not None and piece.tree in graph.placement.ways:
-            leaves, level, asked = _placed_layer(tree, piece, names, graph.placement)
+            leaves, level, placed = _placed_layer(tree, piece, names, graph.placement)
+            asked = {**graph.annotations, **placed}
         else:
             leaves, level = _leaf_layer(tree, piece, names, per_task)
         merges, top = _merge_layer(tree, level, names, topology.height(per_task))

@@ -34,7 +34,7 @@ from pydantic import (
 )
 
 from nwidth.errors import ConfigError
-from nwidth.sections import MechanicsSection, Section, UncertaintySection
+from nwidth.sections import MechanicsSection, OperationsSection, Section, UncertaintySection
 
 _UNITS = {
     "": 1,
@@ -404,6 +404,7 @@ class Study(Section):
     uncertainty: UncertaintySection | None = None
     workers: WorkersSection = WorkersSection()
     report: ReportSection = ReportSection()
+    operations: OperationsSection = OperationsSection()
     folder: Annotated[Path, Field(exclude=True, description="where relative paths start")] = Path()
 
     @model_validator(mode="after")

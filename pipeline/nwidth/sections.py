@@ -71,3 +71,22 @@ class UncertaintySection(Section):
     batch: Annotated[int, Field(ge=1, description="draws of a task")] = 16
     verify: Annotated[int, Field(ge=0, description="draws that the full-order model answers, too")] = 0
     reference: Annotated[str, Field(description="the full-order model: `module:function` of the inputs")] = ""
+
+
+class OperationsSection(Section):
+    """``[operations]``: what operators see of a run; nothing of it changes a result."""
+
+    log: Annotated[str, Field(description="file of a JSON log, or `-` for stderr")] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="least level of its lines; debug: every block")
+    ] = "info"
+    metrics_port: Annotated[
+        int, Field(ge=0, le=65535, description="port of this machine where the driver's metrics are served; 0: none")
+    ] = 0
+    metrics_folder: Annotated[
+        str, Field(description="folder of node_exporter's textfile collector, for the metrics of a run that has ended")
+    ] = ""
+    traces: Annotated[
+        Literal["off", "file", "otlp", "provider"],
+        Field(description="OpenTelemetry spans: to `traces.jsonl` in the results, a collector, or the process's own provider"),
+    ] = "off"

@@ -13,6 +13,7 @@ from nwidth.cli.comparing import compare
 from nwidth.cli.dashboard import dashboard
 from nwidth.cli.drawing import mechanics_lines
 from nwidth.cli.learning import learn, learned_lines
+from nwidth.cli.logs import LogJson, logs_to_stderr, with_log
 from nwidth.cli.output import amount, basis_lines, count, emit_json, measured_lines, plan_lines, say
 from nwidth.cli.predicting import predict
 from nwidth.cli.producing import produce
@@ -118,6 +119,7 @@ def run(
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit status 3, not 0, where there is nothing to do.")
     ] = False,
+    log_json: LogJson = None,
     json: Json = False,
 ) -> None:
     """Reduce the snapshots, certify the bases, publish the model, write the report."""
@@ -125,9 +127,10 @@ def run(
     from nwidth.runs import run as run_study
     from nwidth.updating import with_update
 
-    with reporting(quiet=json) as report:
+    loaded = with_log(with_update(load_study(study), update), log_json)
+    with reporting(quiet=json or logs_to_stderr(loaded)) as report:
         told: dict[str, Any] = {} if json else {"on_plan": _say_plan, "on_resume": _say_resumed}
-        result = run_study(with_update(load_study(study), update), force=force, progress=report, **told)
+        result = run_study(loaded, force=force, progress=report, **told)
     if json:
         emit_json(result.as_dict())
     else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nwidth.cli.logs import LogJson, logs_to_stderr, with_log
 from nwidth.cli.output import basis_lines, count, emit_json, say
 from nwidth.cli.progress import reporting
 from nwidth.cli.statuses import BUSY, FAILED, NOTHING_TO_DO
@@ -107,6 +108,7 @@ def watch(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
     every: Annotated[str, typer.Option(help="Time between two looks at the store, as in 30s, 5min, 1h.")] = "30s",
     once: Annotated[bool, typer.Option("--once", help="Look once; exit status 3 where there is nothing to do.")] = False,
+    log_json: LogJson = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document per event, each on a line.")] = False,
 ) -> None:
     """Run a study whenever its store has changed, until interrupted."""
@@ -114,9 +116,9 @@ def watch(
     from nwidth.runs.watching import note_stop
     from nwidth.runs.watching import watch as watch_store
 
-    seconds, loaded = parse_seconds(every), load_study(study)
+    seconds, loaded = parse_seconds(every), with_log(load_study(study), log_json)
     try:
-        with _stoppable(), reporting(quiet=json) as report:
+        with _stoppable(), reporting(quiet=json or logs_to_stderr(loaded)) as report:
             last = watch_store(
                 loaded,
                 every=seconds,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nwidth.config import Study
 from nwidth.errors import ConfigError, StoreError
 from nwidth.models.model import Model, open_model
+from nwidth.operations.observing import observed
 from nwidth.runs.executing import execution
 from nwidth.runs.folder import MODEL
 from nwidth.uncertainty.api import RESULT, run_in
@@ -48,6 +49,15 @@ def predict_study(
     RunError
         All draws failed, or another Monte Carlo run of this study is at work.
     """
+    with observed(study) as seen:
+        ensemble = _predict(study, draws=draws, seed=seed, verify=verify, out=out, progress=progress)
+        seen.indicated(ensemble.document["indicator"])
+    return ensemble
+
+
+def _predict(
+    study: Study, *, draws: int | None, seed: int | None, verify: int | None, out: Path | None, progress: Progress | None
+) -> Ensemble:
     section = study.uncertainty
     if section is None:
         raise ConfigError("the study has no table [uncertainty]; say there which inputs are uncertain, and how")

@@ -31,6 +31,7 @@ from typing import Any
 from nwidth.errors import BusyError, CertificateError, ConfigError, InputError, PlanError, StoreError
 from nwidth.exchange import exchange
 from nwidth.models.files import MANIFEST, read_manifest
+from nwidth.operations.logging import log
 
 MODEL, REPORT, RECORD, LEDGER, PARTIALS = "model.zarr", "report.html", "run.json", "ledger.jsonl", "partials"
 _REPLACED = ".replaced-model.zarr"
@@ -127,7 +128,8 @@ class RunFolder:
             return True
 
     def note(self, event: str, **details: Any) -> None:
-        """Append one event to the ledger."""
+        """Append one event to the ledger, and to the log where there is one."""
+        log("runs", event, details)
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details}, default=str)
         with (self.path / LEDGER).open("a", encoding="utf-8") as ledger:
             ledger.write(line + "\n")

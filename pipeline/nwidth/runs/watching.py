@@ -15,6 +15,7 @@ from typing import Any
 
 from nwidth.config import Study
 from nwidth.errors import BusyError, CertificateError, ConfigError, InputError, NwidthError, PlanError
+from nwidth.operations.observing import standing
 from nwidth.runs.folder import RunFolder
 from nwidth.runs.run import RunResult, run
 from nwidth.stores import open_store
@@ -63,6 +64,13 @@ def watch(
     Event
         The last one.
     """
+    with standing(study):
+        return _watch(study, every, once, on_event, progress, wait)
+
+
+def _watch(
+    study: Study, every: float, once: bool, on_event: Callable[[Event], None], progress: Progress | None, wait: Wait
+) -> Event:
     seen, last = "", Event("")
     while True:
         event, seen = _look(study, seen, progress)

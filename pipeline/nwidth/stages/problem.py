@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from nwidth.config import ReduceSection
 from nwidth.models.basis import Spectrum
 from nwidth.models.certificate import Certificate
 from nwidth.models.files import FieldShape
+from nwidth.operations.observing import observed_pass
 from nwidth.stages.route import RouteCost
 from nwidth.workers import Executor, Progress
 from nwidth_graphs.layout import Group
@@ -132,25 +133,30 @@ class Passes:
 
     def run(self, name: str, graph: TaskGraph) -> dict[str, Any]:
         """Values of the graph's roots, each with a `tally`; `name` labels the pass for people."""
-        started = time.perf_counter()
-        graph = self.executor.place(graph, name)
-        results = self.executor.run(graph, name, self.progress)
-        tally = Tally.merge([result.tally for result in results.values()])
-        self.measures.append(
-            PassMeasure(
-                name=name,
-                bytes_read=tally.bytes_read,
-                seconds=time.perf_counter() - started,
-                tasks=graph.n_tasks,
-                peak_bytes=tally.peak_process_bytes,
-                read_seconds=tally.read_seconds,
-                compute_seconds=tally.compute_seconds,
-                blocks=tally.blocks,
-                blocks_reused=tally.blocks_reused,
-                blocks_unkept=tally.blocks_unkept,
-                blocks_on_device=tally.blocks_on_device,
-                blocks_shipped=tally.blocks_shipped,
-                split=None if graph.placement is None else graph.placement.as_dict(),
-            )
-        )
+        with observed_pass(name) as passing:
+            started = time.perf_counter()
+            graph = self.executor.place(graph, name)
+            results = self.executor.run(graph, name, self.progress)
+            tally = Tally.merge([result.tally for result in results.values()])
+            measure = _measure(name, graph, tally, time.perf_counter() - started)
+            self.measures.append(measure)
+            passing.done(asdict(measure))
         return results
+
+
+def _measure(name: str, graph: TaskGraph, tally: Tally, seconds: float) -> PassMeasure:
+    return PassMeasure(
+        name=name,
+        bytes_read=tally.bytes_read,
+        seconds=seconds,
+        tasks=graph.n_tasks,
+        peak_bytes=tally.peak_process_bytes,
+        read_seconds=tally.read_seconds,
+        compute_seconds=tally.compute_seconds,
+        blocks=tally.blocks,
+        blocks_reused=tally.blocks_reused,
+        blocks_unkept=tally.blocks_unkept,
+        blocks_on_device=tally.blocks_on_device,
+        blocks_shipped=tally.blocks_shipped,
+        split=None if graph.placement is None else graph.placement.as_dict(),
+    )
