@@ -41,7 +41,7 @@ def partition(
     clusters: int | Literal["auto"] | Sequence[int] = "auto",
     *,
     of: Literal["snapshots", "simulations"] = "snapshots",
-    time: Literal["space-time", "last", "subspaces"] = "space-time",
+    time: Literal["space-time", "last", "subspaces"] | float = "space-time",
     method: Literal["k-medoids", "tree", "k-means"] = "k-medoids",
     rtol: float | None = None,
     rank: int | None = None,
@@ -84,7 +84,8 @@ def partition(
     clusters
         How many; ``"auto"`` or a list takes the number of largest expected gain, and one cluster where a dictionary does not pay.
     of, time
-        Part snapshots, or whole simulations, each read as one space-time vector, by its last snapshot, or as a subspace.
+        Part snapshots, or whole simulations, each read as one space-time vector, by its last snapshot, by that at
+        a time (a number), or as a subspace.
     method
         ``"k-medoids"``; ``"tree"`` finds anchors with everybody within the sine `tolerance`; ``"k-means"`` to compare.
     rtol, rank

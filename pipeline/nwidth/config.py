@@ -201,7 +201,8 @@ class AtlasSection(Section):
         Field(description="between two of them; the last nine: of subspaces; of a list, the one of largest expected gain"),
     ] = "sine"
     time: Annotated[
-        Literal["space-time", "last", "subspaces"], Field(description="how a simulation of several times is read")
+        Literal["space-time", "last", "subspaces"] | Annotated[float, Field(allow_inf_nan=False)],
+        Field(description="how a simulation of several times is read; a number: at that time"),
     ] = "space-time"
     method: Annotated[Literal["k-medoids", "tree", "k-means"], Field(description="how representatives are found")] = "k-medoids"
     clusters: Annotated[

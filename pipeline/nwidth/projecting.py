@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nwidth.api import _aligned, _as_fields, _bytes, _executor, _from_store, _plain_component, _request
 from nwidth.errors import ConfigError, FieldError
-from nwidth.models.atlas import GLOBAL, Atlas, cluster_name
+from nwidth.models.atlas import GLOBAL, Atlas, cluster_name, reading_time
 from nwidth.models.basis import Basis
 from nwidth.problems import SPARSE, Memory, problem_from_arrays
 from nwidth.sparse_products import StoredMatrix
@@ -192,8 +192,9 @@ def _to_medoids(atlas: Atlas, projected: Projected, *, whole: bool) -> tuple[Flo
         places = np.searchsorted(atlas.members(cluster), snapshots)
         c, norms = np.asarray(basis.coefficients.values)[:, places], basis.certificate.snapshot_norms[places]
         missed = basis.certificate.relative_errors[places]
-        if whole and atlas.reading == "last":
-            q, error, own = q[:, -1:], error[-1:], projected.norms[-1:]
+        if whole and reading_time(atlas.reading) is not None:
+            place = _place_read(atlas, cluster, q.shape[1])
+            q, error, own = q[:, [place]], error[[place]], projected.norms[[place]]
         else:
             own = projected.norms
         if whole and q.shape[1] != c.shape[1]:
@@ -215,9 +216,19 @@ def _dissimilarity(name: str, inner: Floats, u: Floats, v: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum(1.0 - inner**2 / scale, 0.0)))
 
 
+def _place_read(atlas: Atlas, cluster: int, given: int) -> int:
+    """Which of the fields of a simulation is the one that is compared: that at the medoid's place, or the only one."""
+    if given == 1 or atlas.reading == "last":
+        return given - 1
+    own = np.flatnonzero(atlas.item_of == atlas.medoids[cluster])
+    if given != len(own):
+        raise ConfigError(f"simulations of the atlas have {len(own)} times, and {given} fields were given; give all, or one")
+    return int(np.searchsorted(own, atlas.medoid_snapshots[cluster]))
+
+
 def _medoid_snapshots(atlas: Atlas, cluster: int) -> Indices:
     """One snapshot, or all of a simulation."""
-    if atlas.of == "snapshots" or atlas.reading == "last":
+    if atlas.of == "snapshots" or reading_time(atlas.reading) is not None:
         return atlas.medoid_snapshots[cluster : cluster + 1]
     return np.flatnonzero(atlas.item_of == atlas.medoids[cluster])
 

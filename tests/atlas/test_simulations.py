@@ -33,6 +33,23 @@ def test_space_time_vectors() -> None:
     assert (atlas.of, atlas.reading) == ("simulations", "space-time")
 
 
+def test_a_chosen_time_stands_for_a_simulation() -> None:
+    """With a time, the sines are those of the snapshots at it; new fields of a simulation are assigned by theirs."""
+    clock = float(SNAPSHOTS["time"].values[4])
+    atlas = nw.partition(SNAPSHOTS, clusters=3, of="simulations", time=clock, rank=4)
+    at = SNAPSHOTS.values[4::10]
+    unit = at / np.linalg.norm(at, axis=1, keepdims=True)
+    cosines = unit[atlas.medoids] @ unit.T
+    np.testing.assert_allclose(atlas.dissimilarities, np.sqrt(np.maximum(1.0 - cosines**2, 0.0)), atol=1e-7)
+    assert (atlas.medoid_snapshots % 10 == 4).all()
+    for simulation in (0, 5):
+        whole = SNAPSHOTS[10 * simulation : 10 * simulation + 10]
+        assert int(atlas.assign(whole).labels[0]) == atlas.item_labels[simulation]
+        assert int(atlas.assign(whole[4:5]).labels[0]) == atlas.item_labels[simulation]
+    with pytest.raises(ConfigError, match="no snapshot at that time, the nearest is at"):
+        nw.partition(SNAPSHOTS, clusters=3, of="simulations", time=clock + 1e3, rank=4)
+
+
 def test_the_last_snapshot_stands_for_a_simulation() -> None:
     """With time = "last", the sines are those of the last snapshots."""
     atlas = nw.partition(SNAPSHOTS, clusters=3, of="simulations", time="last", rank=4)
@@ -79,7 +96,7 @@ def test_a_simulation_is_assigned_as_a_whole() -> None:
 def test_simulations_of_different_lengths() -> None:
     """They have no common space-time vector, which is said; their last snapshots still compare."""
     shorter = SNAPSHOTS[:-3]
-    with pytest.raises(ConfigError, match=r'simulations of 7 to 10 snapshots .* set atlas.time to "last" or "subspaces"'):
+    with pytest.raises(ConfigError, match=r'simulations of 7 to 10 snapshots .* set atlas.time to "last", a time, or "subspaces"'):
         nw.partition(shorter, clusters=2, of="simulations", rank=2)
     assert nw.partition(shorter, clusters=2, of="simulations", time="last", rank=2).count == 2
 

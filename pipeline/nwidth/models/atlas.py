@@ -8,6 +8,7 @@ What is partitioned are *items*: snapshots, or whole simulations. Every item bel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,16 @@ Indices = NDArray[np.int64]
 
 GLOBAL = "global"
 """Name of the basis of all snapshots."""
+
+
+def reading_time(reading: str) -> float | None:
+    """The one time at which a simulation is read: infinite for the last; None where it is read as a whole."""
+    if reading == "last":
+        return math.inf
+    try:
+        return float(reading)
+    except ValueError:
+        return None
 
 
 def cluster_name(cluster: int) -> str:
@@ -140,7 +151,7 @@ class Atlas:
     """``snapshots`` or ``simulations``: what an item is."""
     dissimilarity: str
     reading: str
-    """How a simulation is read: ``space-time``, ``last`` or ``subspaces``; empty for snapshots."""
+    """How a simulation is read: ``space-time``, ``last``, ``subspaces``, or a time as a number; empty for snapshots."""
     method: str
     items: tuple[str, ...]
     """(I,): names for people."""
@@ -155,7 +166,7 @@ class Atlas:
     medoids: Indices
     """(K,): items that represent the clusters."""
     medoid_snapshots: Indices
-    """(K,): a snapshot of each: itself, or the last of the simulation."""
+    """(K,): a snapshot of each: itself, or that of the simulation at the time that is read, the last one by default."""
     dissimilarities: Floats
     """(K, I): of the representatives to the items."""
     silhouettes: Floats

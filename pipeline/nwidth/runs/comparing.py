@@ -111,7 +111,7 @@ def _compare(study: Study, dissimilarities: Sequence[str], progress: Progress | 
     items = items_of(wanted.table, section.of)
     active = active_items(coordinates, items)
     names = tuple(dissimilarities) or dissimilarities_of(section)
-    spaces = [item_space(name, section.time, coordinates, items) for name in names]
+    spaces = [item_space(name, str(section.time), coordinates, items) for name in names]
     bench, trials = tried(coordinates, items, active, wanted, spaces)
     own = {name: [trial for trial in trials if trial.dissimilarity == name] for name in names}
     return Comparison(

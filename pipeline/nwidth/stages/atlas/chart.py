@@ -148,7 +148,7 @@ def spaces_of(coordinates: Coordinates, items: Items, wanted: Wanted, assemble: 
     if wanted.matrix is not None:
         return [given_space(wanted.matrix, items)]
     names = dissimilarities_of(wanted.section)
-    return [item_space(name, wanted.section.time, coordinates, items, assemble) for name in names]
+    return [item_space(name, str(wanted.section.time), coordinates, items, assemble) for name in names]
 
 
 def _active(coordinates: Coordinates, items: Items) -> Indices:

@@ -6,6 +6,7 @@ snapshots of simulations  a a a b b b c c       items "snapshots": 8, items "sim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,10 @@ from nwidth.models.files import Labelled
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+
+
+# Times that are equal to so much of a simulation's span are the same: solvers end their steps by sums of increments.
+SAME_TIME = 1e-3
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Items:
     """(I,): simulation of every item."""
     inputs: Floats
     """(I, p): what distinguishes the items before they are solved: parameters, and the time where items are snapshots."""
+    clock: Floats
+    """(m,): time of every snapshot; NaN where there is none."""
 
     @property
     def count(self) -> int:
@@ -81,6 +88,25 @@ class Items:
     def columns(self, items: Sequence[int] | Indices) -> Indices:
         """Snapshots of some items, ascending."""
         return np.sort(np.concatenate([self.snapshots[int(item)] for item in items])) if len(items) else np.zeros(0, np.int64)
+
+    def at(self, time: float) -> Indices:
+        """(I,): the snapshot of every item at one time; the last of each for an infinite one.
+
+        Raises
+        ------
+        ConfigError
+            An item has no snapshot at that time, to a thousandth of its own span.
+        """
+        if math.isinf(time):
+            return np.array([int(found[-1]) for found in self.snapshots])
+        nearest = np.array([int(found[np.argmin(np.abs(self.clock[found] - time))]) for found in self.snapshots])
+        for name, found, chosen in zip(self.names, self.snapshots, nearest, strict=True):
+            if not abs(self.clock[chosen] - time) <= SAME_TIME * np.ptp(self.clock[found]):
+                raise ConfigError(
+                    f"atlas.time = {time:g}: simulation {name} has no snapshot at that time, the nearest is at "
+                    f"{self.clock[chosen]:g}; name a time that all simulations have"
+                )
+        return nearest
 
     def times(self, chosen: str) -> Indices:
         """(I, T): snapshots of every item, all of equally many times.
@@ -94,7 +120,7 @@ class Items:
         if len(lengths) > 1:
             raise ConfigError(
                 f"simulations of {lengths[0]} to {lengths[-1]} snapshots cannot be compared time by time, as atlas.time = "
-                f'"{chosen}" does; set atlas.time to "last" or "subspaces"'
+                f'"{chosen}" does; set atlas.time to "last", a time, or "subspaces"'
             )
         return np.stack(self.snapshots)
 
@@ -111,14 +137,14 @@ def items_of(table: SnapshotTable, of: str) -> Items:
     if of == "snapshots":
         names = tuple(_label(table, place) for place in range(count))
         each = tuple(np.array([place]) for place in range(count))
-        return Items(of, names, each, np.arange(count), groups, _inputs(table, groups))
+        return Items(of, names, each, np.arange(count), groups, _inputs(table, groups), table.times)
     if not any(table.simulations):
         raise ConfigError('atlas.of = "simulations": the snapshots have no coordinate "simulation"; use of = "snapshots"')
     order = np.lexsort((np.where(np.isnan(table.times), 0.0, table.times), groups))
     members = tuple(np.split(order, np.flatnonzero(np.diff(groups[order])) + 1))
     first = [int(found[0]) for found in members]
     names = tuple(table.simulations[place] for place in first)
-    return Items(of, names, members, groups, np.arange(len(members)), table.parameters[first])
+    return Items(of, names, members, groups, np.arange(len(members)), table.parameters[first], table.times)
 
 
 def _inputs(table: SnapshotTable, groups: Indices) -> Floats:

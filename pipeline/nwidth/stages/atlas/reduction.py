@@ -7,6 +7,7 @@ sources ──factor pass──> factors ──┬─> truncation of the global 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from nwidth.config import AtlasSection, ReduceSection
 from nwidth.errors import ConfigError
-from nwidth.models.atlas import Atlas
+from nwidth.models.atlas import Atlas, reading_time
 from nwidth.stages.atlas.assembling import Assembling
 from nwidth.stages.atlas.chart import Chart, Wanted, chart
 from nwidth.stages.atlas.coordinates import Coordinates, coordinates_of
@@ -158,10 +159,12 @@ def atlas_of(chart: Chart, lifted: Lifted, section: AtlasSection) -> Atlas:
     """The record of a dictionary whose bases were lifted."""
     items, first = chart.items, lifted.bases[0]
     ranks = np.array([cut.rank for cut in chart.cuts], np.int64)
+    reading = str(section.time) if items.of == "simulations" and chart.space.vectors is not None else ""
+    time = reading_time(reading)
     return Atlas(
         of=items.of,
         dissimilarity=chart.space.name,
-        reading=section.time if items.of == "simulations" and chart.space.vectors is not None else "",
+        reading=reading,
         method=section.method,
         items=items.names,
         item_of=items.item_of,
@@ -169,7 +172,7 @@ def atlas_of(chart: Chart, lifted: Lifted, section: AtlasSection) -> Atlas:
         item_labels=chart.partition.labels,
         second=chart.partition.second,
         medoids=chart.parts.representatives,
-        medoid_snapshots=np.array([int(items.snapshots[int(item)][-1]) for item in chart.parts.representatives], np.int64),
+        medoid_snapshots=items.at(math.inf if time is None else time)[chart.parts.representatives],
         dissimilarities=chart.to_items,
         silhouettes=chart.silhouettes,
         loss=chart.parts.loss,

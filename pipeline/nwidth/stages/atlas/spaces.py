@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.errors import ConfigError
+from nwidth.models.atlas import reading_time
 from nwidth.stages.atlas.assembling import Assemble, suits
 from nwidth.stages.atlas.coordinates import Coordinates
 from nwidth.stages.atlas.items import Items
@@ -104,8 +105,9 @@ def given_space(matrix: Any, items: Items) -> ItemSpace:
 def _vectors(reading: str, coordinates: Coordinates, items: Items) -> Floats:
     if items.of == "snapshots":
         return coordinates.values
-    if reading == "last":
-        return coordinates.values[:, [int(found[-1]) for found in items.snapshots]]
+    time = reading_time(reading)
+    if time is not None:
+        return coordinates.values[:, items.at(time)]
     if reading == "subspaces":
         raise ConfigError(f'atlas.time = "subspaces" needs a dissimilarity of subspaces: {", ".join(SUBSPACES)}')
     return space_time(coordinates.values, items.times(reading))
