@@ -14,12 +14,14 @@ from nwidth.report import words
 from nwidth.report.markup import Html, join, table, tag
 
 if TYPE_CHECKING:
+    from nwidth.mechanics.model import MechanicsModel
     from nwidth.models.atlas import Atlas
     from nwidth.models.basis import Basis
     from nwidth.models.certificate import Certificate
     from nwidth.models.learned import Learned
     from nwidth.runs.plan import Plan
     from nwidth.runs.run import RunResult
+    from nwidth.uncertainty.ensemble import Ensemble
 
 MOST_ROWS = 24
 
@@ -144,3 +146,47 @@ def _left(count: int) -> str:
 
 def _shown(content: Html) -> str:
     return str(tag("div", content))
+
+
+def ensemble_html(ensemble: Ensemble) -> str:
+    """A Monte Carlo run: estimates with their standard errors, and what the draws were like."""
+    document = ensemble.document
+    head = ("quantity", "mean", "standard error", "std", *(f"{level:.0%}" for level in document["levels"]))
+    rows = [
+        (name, *(f"{value:.4g}" for value in (of["mean"], of["standard_error"], of["std"], *of["quantiles"])))
+        for name, of in list(document["estimates"].items())[:MOST_ROWS]
+    ]
+    told = [
+        ("draws", words.number(document["draws"])),
+        ("failed", words.number(len(document["failures"]))),
+        ("with a remark", words.number(len(document["remarks"]))),
+    ]
+    indicator, verified = document["indicator"], document.get("verified")
+    if indicator is not None:
+        told.append(
+            ("indicator, median and largest", f"{words.error(indicator['median'], 2)}, {words.error(indicator['largest'], 2)}")
+        )
+    if verified is not None:
+        true = [f"{name} {words.error(of['median'], 2)}" for name, of in verified["errors"].items() if of is not None]
+        told.append((f"true error, median over {words.count(len(verified['draws']), 'draw')}", words.listing(true)))
+        told.append(("speed-up in core-hours", f"{verified['speed_up_core_hours']:.0f}"))
+    tables = [table("Quantities", head, rows, numeric=list(range(1, len(head))))] if rows else []
+    return _shown(join([*tables, table("Monte Carlo", ("", "value"), told)]))
+
+
+def mechanics_html(model: MechanicsModel) -> str:
+    """Reduced mechanics: modes, points and errors of every body."""
+    head = ("body", "modes", "points", "cubature error", "held out", "dual fields", "correlation of the indicator")
+    rows = [
+        (
+            str(number),
+            words.number(body.rank),
+            words.number(len(body.points)),
+            words.error(body.rule.training, 2),
+            "–" if body.rule.held_out is None else words.error(body.rule.held_out, 2),
+            words.listing([f"{dual.name} ({words.count(dual.masked.modes, 'mode')})" for dual in body.duals]) or "none",
+            "–" if body.calibration is None else f"{body.calibration.correlation:.3f}",
+        )
+        for number, body in enumerate(model.bodies[:MOST_ROWS])
+    ]
+    return _shown(table(f"Reduced mechanics of {model.mechanics.case}", head, rows, numeric=[1, 2, 3, 4, 6]))

@@ -62,6 +62,9 @@ def test_clusters_are_the_two_families_and_each_has_its_body(trained: MechanicsM
         assert (trained.model.path / body.modes / "modes").is_dir()
         assert body.calibration is not None
         assert body.rule.training <= 1e-4
+    shown = trained._repr_html_()
+    assert "Reduced mechanics of CubeCase" in shown
+    assert shown.count("<tr") == 3
 
 
 def test_a_load_case_is_predicted(trained: MechanicsModel) -> None:

@@ -83,6 +83,9 @@ def test_statistics_are_those_of_all_predicted_fields(model: Path, tmp_path: Pat
     np.testing.assert_allclose(told["standard_error"], peaks.std(ddof=1) / np.sqrt(DRAWS), rtol=1e-9)
     assert sum(told["counts"]) == DRAWS
     assert not (tmp_path / "work").exists()
+    shown = found._repr_html_()
+    assert f"{told['mean']:.4g}" in shown
+    assert "mean heat" in shown
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bits(model: Path, tmp_path: Path) -> None:

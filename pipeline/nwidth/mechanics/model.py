@@ -45,6 +45,12 @@ class MechanicsModel:
         """
         return MechanicsSurrogate(self.case, self.bodies, self.model.learned if len(self.bodies) > 1 else None)
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from nwidth.showing import mechanics_html
+
+        return mechanics_html(self)
+
     def predict(self, **inputs: float) -> xr.Dataset:
         """Displacement and dual fields of one load case, (time, *space[, component]): lazy; with ``cluster`` and ``indicator``.
 

@@ -62,6 +62,12 @@ class Ensemble:
         found: Mapping[str, Any] = self.document["estimates"]
         return found
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from nwidth.showing import ensemble_html
+
+        return ensemble_html(self)
+
     @property
     def failures(self) -> Mapping[str, str]:
         """Number of a draw that failed -> why."""
