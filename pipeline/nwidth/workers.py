@@ -261,7 +261,7 @@ def connected_cluster(
         from nwidth.clusters.tls import check_handshake
 
         check_handshake(address, security)
-    with _client(address, security) as client:
+    with client_at(address, security) as client:
         deadline = time.monotonic() + (CONNECT_SECONDS if wait is None else wait)
         while not client.scheduler_info(n_workers=-1)["workers"]:
             if time.monotonic() > deadline:
@@ -272,7 +272,7 @@ def connected_cluster(
         yield joined(client, f"cluster at {address}", device)
 
 
-def _client(address: str, security: Any) -> Any:
+def client_at(address: str, security: Any) -> Any:
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 

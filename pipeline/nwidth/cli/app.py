@@ -199,13 +199,20 @@ def inspect(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
-    """Check the installation: versions, extras, rendering, memory, a small cluster."""
+def doctor(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY.toml]", help="A study, whose store, room and workers are tried, too.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Address of a scheduler whose workers are asked.")] = None,
+    json: Json = False,
+) -> None:
+    """Check what a run needs: versions, rates, memory, disks, store, workers; say what to change."""
     from dataclasses import asdict
 
+    from nwidth.config import load_study
     from nwidth.doctor import diagnose
 
-    checks = diagnose()
+    checks = diagnose(study=None if study is None else load_study(study), address=address)
     if json:
         emit_json([asdict(check) for check in checks])
     else:

@@ -1,73 +1,22 @@
-"""Whether this installation can do its work: versions, extras, rendering, memory, disk, readers and a small cluster.
+"""Whether what is installed works: Python, packages, extras, rendering, GPU, readers, and a small cluster of this machine.
 
-    diagnose() -> [Check(name, status, found, advice), ...]
-
-Every check is a function that really tries the thing. What may crash or hang runs in a process of its own with a time limit.
+What may crash or hang runs in a process of its own with a time limit.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
-Status = Literal["ok", "warn", "fail"]
+from nwidth.doctor.checks import Check
 
 RENDER_SECONDS = 60.0
 CLUSTER_SECONDS = 60.0
-WRITE_BYTES = 32 * 2**20
-SLOW_DISK = 50e6
-"""Bytes per second below which a run waits for its disk most of the time."""
-SMALL_MEMORY = 2 * 2**30
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was tried."""
-
-    name: str
-    status: Status
-    found: str
-    advice: str = ""
-    """What to do; empty where nothing is to be done."""
-
-
-def diagnose(folder: str | os.PathLike[str] | None = None) -> list[Check]:
-    """Try everything; `folder` is where the speed of writing is measured (the working folder by default).
-
-    Never raises: a check that fails in an unforeseen way is reported as failed, with the error in its words.
-    """
-    place = Path(folder) if folder is not None else Path.cwd()
-    tries: list[tuple[str, Callable[[], list[Check]]]] = [
-        ("python", lambda: [check_python()]),
-        ("packages", check_packages),
-        ("blas", lambda: [check_blas()]),
-        ("extras", check_extras),
-        ("rendering", lambda: [check_rendering()]),
-        ("gpu", lambda: [check_gpu()]),
-        ("cores", lambda: [check_cores()]),
-        ("memory", lambda: [check_memory()]),
-        ("disk", lambda: [check_disk(place)]),
-        ("readers", check_readers),
-        ("cluster", lambda: [check_cluster()]),
-    ]
-    return [check for name, attempt in tries for check in _guarded(name, attempt)]
-
-
-def _guarded(name: str, attempt: Callable[[], list[Check]]) -> list[Check]:
-    try:
-        return attempt()
-    except Exception as error:
-        # The doctor must not die of the illness: any other failure of a check is its finding.
-        return [Check(name, "fail", f"{type(error).__name__}: {error}", "mend this first; other checks may follow from it")]
 
 
 def check_python() -> Check:
@@ -112,19 +61,6 @@ def check_packages() -> list[Check]:
     return checks
 
 
-def check_blas() -> Check:
-    """Which library multiplies matrices, and on how many threads."""
-    import numpy as np
-    from threadpoolctl import threadpool_info
-
-    np.ones((2, 2)) @ np.ones((2, 2))
-    pools = [pool for pool in threadpool_info() if pool.get("user_api") == "blas"]
-    if not pools:
-        return Check("blas", "warn", "no BLAS library was recognised", "install NumPy from a wheel: it brings OpenBLAS")
-    found = "; ".join(f"{pool['internal_api']} {pool.get('version') or ''}, {pool['num_threads']} threads" for pool in pools)
-    return Check("blas", "ok", f"{found} (workers set one thread per task)")
-
-
 # Distribution, what it is for, the extra that brings it.
 EXTRAS = (
     ("pyvista", "VTK, XDMF, EnSight, OpenFOAM, Exodus files; pictures of modes", "mesh"),
@@ -132,6 +68,8 @@ EXTRAS = (
     ("h5py", "HDF5 files", "netcdf"),
     ("virtualizarr", "NetCDF and HDF5 by reference", "virtual"),
     ("scikit-fem", "the demo's finite elements", "demo"),
+    ("prometheus-client", "metrics of runs and workers", "metrics"),
+    ("opentelemetry-sdk", "spans of runs and passes", "telemetry"),
 )
 
 
@@ -202,72 +140,6 @@ def _python(*arguments: str, timeout: float, folder: Path | None = None) -> tupl
 
 def _last_line(output: str) -> str:
     return (output.strip().splitlines() or ["no message"])[-1][:200]
-
-
-def check_cores() -> Check:
-    """Cores that this process may use, and the share that a container allows."""
-    usable, there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, os.cpu_count() or 1
-    quota = cgroup_cores()
-    found = f"{usable} of {there} usable" + (f", limited to {quota:g} by the container" if quota is not None else "")
-    if quota is not None and quota < usable:
-        return Check("cores", "warn", found, f"set workers.count to {max(1, int(quota))}: more workers only wait for each other")
-    return Check("cores", "ok", found)
-
-
-def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores that the control group allows (version 2), or None without a limit."""
-    try:
-        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        return None
-
-
-def cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that the control group allows (version 2, then 1), or None without a limit."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (root / name).read_text(encoding="ascii").strip()
-            # Version 1 writes "no limit" as a number close to 2^63.
-            return int(text) if text != "max" and int(text) < 2**60 else None
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def check_memory() -> Check:
-    """Memory that is free, and the limit of the container."""
-    import psutil  # type: ignore[import-untyped]
-
-    memory, limit = psutil.virtual_memory(), cgroup_memory()
-    found = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
-    if limit is not None:
-        found += f", limited to {limit / 2**30:.1f} GiB by the container"
-    usable = min(memory.available, limit or memory.available)
-    if usable < SMALL_MEMORY:
-        return Check("memory", "warn", found, "set workers.memory so that all workers together stay below what is free")
-    return Check("memory", "ok", found)
-
-
-def check_disk(folder: Path) -> Check:
-    """Speed of writing 32 MiB to `folder`, through to the disk, and the room that is left."""
-    import shutil
-
-    block = os.urandom(2**20)
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".nwidth-doctor-") as file:
-            start = time.perf_counter()
-            for _ in range(WRITE_BYTES // len(block)):
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-            speed = WRITE_BYTES / (time.perf_counter() - start)
-    except OSError as error:
-        return Check("disk", "fail", f"{folder} cannot be written: {error.strerror}", "work in another folder, or make room")
-    found = f"{folder}: writes {speed / 1e6:.0f} MB/s, {shutil.disk_usage(folder).free / 1e9:.0f} GB free"
-    if speed < SLOW_DISK:
-        return Check("disk", "warn", found, "put stores and runs on a faster disk: reading will be slow as well")
-    return Check("disk", "ok", found)
 
 
 def check_readers() -> list[Check]:
