@@ -174,7 +174,7 @@ def test_damage_is_refused(copy: Path, model: Path) -> None:
     shutil.rmtree(copy / "learning" / "0")
     with pytest.raises(LayoutError, match="lacks its array"):
         read_learned(copy)
-    place.write_text(json.dumps(good | {"attributes": good["attributes"] | {"nwidth_learning": 99}}))
+    place.write_text(json.dumps(good | {"attributes": good["attributes"] | {"nwidth_learned": 99}}))
     with pytest.raises(LayoutError, match="schema 99"):
         read_learned(copy)
     place.write_text("{")

@@ -10,25 +10,21 @@ learnt on: the attribute ``of`` has their content key, and a folder that came be
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.errors import LayoutError, StoreError
 from nwidth.models import classifiers, inputs, regressors
-from nwidth.models.records import Arrays, flatten, restore
+from nwidth.models.record_files import attributes_of, read_records, write_records
 
 Floats = NDArray[np.float64]
 
 LEARNING_SCHEMA = 1
 FOLDER = "learning"
-LARGEST_BYTES = 8 << 30
-"""Of all arrays together: more is not what training writes, and is refused before it is read."""
 
 
 @dataclass(frozen=True)
@@ -134,20 +130,12 @@ def write_learned(model: Path, learned: Learned, *, of: str | None = None, key: 
     StoreError
         The model was replaced by another one meanwhile.
     """
-    import zarr
-
     found = _content_key(model)
     if of not in (None, found):
         raise StoreError(f"{model} was replaced by another run while it was taught; train it again")
     aside = model / f"{FOLDER}.partial"
     shutil.rmtree(aside, ignore_errors=True)
-    arrays: Arrays = {}
-    tree = flatten(learned, arrays)
-    group = zarr.open_group(str(aside), mode="w")
-    for name, values in arrays.items():
-        dims = [f"axis_{axis}" for axis in range(values.ndim)]
-        group.create_array(name, data=np.ascontiguousarray(values), compressors=None, dimension_names=dims)
-    group.attrs.update({"nwidth_learning": LEARNING_SCHEMA, "arrays": len(arrays), "of": found, "key": key, "learned": tree})
+    write_records(aside, "learned", LEARNING_SCHEMA, learned, {"of": found, "key": key})
     shutil.rmtree(model / FOLDER, ignore_errors=True)
     aside.rename(model / FOLDER)
 
@@ -165,16 +153,9 @@ def read_learned(model: Path) -> Learned:
     folder = model / FOLDER
     if not has_learned(model):
         raise StoreError(f"{model} has not learnt to predict; train it with nw.learn({str(model)!r}) and ask again")
-    attributes = _attributes(folder)
-    try:
-        version, count, tree = (attributes[key] for key in ("nwidth_learning", "arrays", "learned"))
-    except KeyError:
-        raise LayoutError(f"{folder / 'zarr.json'} is damaged; train the model again") from None
-    if version != LEARNING_SCHEMA:
-        raise LayoutError(f"{folder} has schema {version}, expected {LEARNING_SCHEMA}; upgrade nwidth, or train again")
-    if attributes.get("of", "") not in ("", _content_key(model)):
+    if attributes_of(folder).get("of", "") not in ("", _content_key(model)):
         raise LayoutError(f"what {model} has learnt is of other bases than it holds; train it again")
-    found = restore(tree, _read_arrays(folder, int(count)), KINDS)
+    found = read_records(folder, "learned", LEARNING_SCHEMA, KINDS)
     if not isinstance(found, Learned):
         raise LayoutError(f"{folder} does not hold what a model learns; train the model again")
     return found
@@ -188,16 +169,9 @@ def has_learned(model: Path) -> bool:
 def learned_key(model: Path) -> str:
     """The key that `write_learned` was given; empty where nothing was learnt, or what was learnt is damaged."""
     try:
-        return str(_attributes(model / FOLDER).get("key", "")) if has_learned(model) else ""
+        return str(attributes_of(model / FOLDER).get("key", "")) if has_learned(model) else ""
     except LayoutError:
         return ""
-
-
-def _attributes(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"])
-    except (ValueError, KeyError, TypeError):
-        raise LayoutError(f"{folder / 'zarr.json'} is damaged; train the model again") from None
 
 
 def _content_key(model: Path) -> str:
@@ -205,17 +179,3 @@ def _content_key(model: Path) -> str:
     from nwidth.models.files import read_manifest
 
     return str(read_manifest(model).get("provenance", {}).get("content_key", ""))
-
-
-def _read_arrays(folder: Path, count: int) -> Arrays:
-    import zarr
-
-    group = zarr.open_group(str(folder), mode="r")
-    try:
-        arrays: dict[str, Any] = {str(number): group[str(number)] for number in range(count)}
-    except KeyError as error:
-        raise LayoutError(f"{folder} lacks its array {error}; train the model again") from None
-    size = sum(int(array.nbytes) for array in arrays.values())
-    if size > LARGEST_BYTES:
-        raise LayoutError(f"{folder} says that it holds {size} bytes, and at most {LARGEST_BYTES} are read; train again")
-    return {name: np.asarray(array[...]) for name, array in arrays.items()}
