@@ -65,10 +65,10 @@ def test_memory_that_is_none(text: Any) -> None:
         ({"study": STUDY, "reduse": {}}, "unknown key 'reduse'; did you mean 'reduce'?"),
         ({"study": STUDY, "reduce": {"rtoll": 1e-3}}, "unknown key 'reduce.rtoll'; did you mean 'rtol'?"),
         ({"study": {"name": "a", "stroe": "b"}}, "unknown key 'study.stroe'; did you mean 'store'?"),
-        ({"study": STUDY, "workers": {"xyzzy": 1}}, "unknown key 'workers.xyzzy'; known: count, threads, memory"),
+        ({"study": STUDY, "workers": {"xyzzy": 1}}, "unknown key 'workers.xyzzy'; known: kind, count, threads, memory"),
         (
             {"study": STUDY, "folder": "elsewhere"},
-            "unknown key 'folder'; known: study, reduce, atlas, full_order, learn, workers, report",
+            "unknown key 'folder'; known: study, reduce, atlas, full_order, learn, mechanics",
         ),
         ({"study": STUDY, "reduce": 3}, "reduce = 3: Input should be a valid dictionary"),
         ({"study": STUDY | {"name": "../up"}}, "study.name = '../up': String should match"),
