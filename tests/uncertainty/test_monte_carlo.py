@@ -157,6 +157,25 @@ def test_a_full_order_model_that_fails_is_told_and_stops_nothing(model: Path, tm
     assert np.isfinite(found.document["verified"]["errors"]["T"]["largest"])
 
 
+def test_a_full_order_model_of_some_fields_or_of_a_wrong_shape(model: Path, tmp_path: Path) -> None:
+    """A field that it does not give is not compared; one of another shape fails that verification with a reason."""
+
+    def nothing(inputs: Any) -> dict[str, Any]:
+        return {}
+
+    def short(inputs: Any) -> dict[str, Any]:
+        return {"T": truth(inputs)["T"][1:]}
+
+    wanted, executor = replace(WANTED, verify=2), ThreadExecutor(2)
+    silent = run_monte_carlo(wanted, surrogate(model), place(model, tmp_path), executor, reference=nothing)
+    assert silent.document["verified"]["errors"] == {"T": None}
+    assert not silent.document["verified"]["failures"]
+    wrong = run_monte_carlo(wanted, surrogate(model), place(model, tmp_path), executor, reference=short)
+    assert wrong.document["verified"]["errors"] == {"T": None}
+    assert all("of shape (" in words for words in wrong.document["verified"]["failures"].values())
+    assert len(wrong.document["verified"]["failures"]) == 2
+
+
 def test_a_draw_unlike_training_is_answered_and_told(model: Path, tmp_path: Path) -> None:
     """Inputs far outside of training have an answer and a remark, and are no failure."""
     far = replace(WANTED, sequence=draws_of({"speed": Constant(0.3), "heat": Uniform(5.0, 6.0)}, 0), draws=3)

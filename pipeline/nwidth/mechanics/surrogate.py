@@ -33,6 +33,11 @@ class MechanicsSurrogate:
     learned: Learned | None = None
     """Classifier and novelty; None where there is one body."""
 
+    def __post_init__(self) -> None:
+        if self.learned is not None:
+            # Regressions of coordinates are megabytes, nobody asks them here, and the surrogate travels with every pass.
+            object.__setattr__(self, "learned", replace(self.learned, clusters=()))
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """Those of the case."""

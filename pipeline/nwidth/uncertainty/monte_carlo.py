@@ -254,10 +254,7 @@ def _verification(verified: Verified, answers: Answers, asked_seconds: float, wo
     solved = np.array([not words for words in verified.words])
     of_one = float(verified.seconds[solved].mean()) if solved.any() else float("nan")
     draws = len(answers.seconds)
-    errors = {
-        name: {"median": float(np.median(of[solved])), "largest": float(of[solved].max())} if solved.any() else None
-        for name, of in verified.errors.items()
-    }
+    errors = {name: _of_errors(of[np.isfinite(of)]) for name, of in verified.errors.items()}
     return {
         "draws": [int(draw) for draw in verified.draws],
         "errors": errors,
@@ -267,6 +264,11 @@ def _verification(verified: Verified, answers: Answers, asked_seconds: float, wo
         "speed_up_core_hours": of_one * draws / float(answers.seconds.sum()),
         "speed_up_wall_clock": of_one * draws / workers / asked_seconds,
     }
+
+
+def _of_errors(known: Floats) -> dict[str, float] | None:
+    """None where the full-order model gave no such field, or failed everywhere."""
+    return {"median": float(np.median(known)), "largest": float(known.max())} if known.size else None
 
 
 def _publish(fresh: Path, place: Place) -> None:

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Reference = Callable[[Mapping[str, float]], Mapping[str, Floats]]
 """A full-order model: inputs by name -> field -> (T, *space[, component]) at the surrogate's times. Travels to the workers.
 
-It raises `nwidth.errors.NwidthError` where a draw cannot be solved; any other exception is told by its type."""
+Fields that it does not give are not compared. It raises `nwidth.errors.NwidthError` where a draw cannot be solved; any other exception is told by its type."""
 
 _SUBSET_STREAM = 1
 
@@ -63,9 +63,21 @@ class Check:
             words = words or f"the reduced model failed: {answer.words[0]}"
         elif not words:
             for name, reader in self.readers.items():
-                wrong = _error(reader, answer.labels[0], answer.coefficients[name][0], np.asarray(truth[name], float))
-                errors[name] = np.array([wrong])
+                if name in truth and not words:
+                    exact = np.asarray(truth[name], float)
+                    words = _misfit(name, exact, reader, len(answer.labels[0]))
+                    if not words:
+                        errors[name][0] = _error(reader, answer.labels[0], answer.coefficients[name][0], exact)
         return Verified(np.array([draw]), errors, np.array([seconds]), (words,))
+
+
+def _misfit(name: str, exact: Floats, reader: ModesReader, times: int) -> str:
+    """What is wrong with the shape of a full-order field; empty where nothing is."""
+    import zarr
+
+    stored: Any = zarr.open_array(f"{reader.folders[0]}/modes", mode="r")
+    expected = (times, *stored.shape[1:])
+    return "" if exact.shape == expected else f"the full-order model gives {name!r} of shape {exact.shape}, expected {expected}"
 
 
 def _error(reader: ModesReader, labels: NDArray[np.int64], coefficients: Floats, truth: Floats) -> float:
