@@ -9,6 +9,7 @@
 - `solver`: Newton's method and the material, written for reading, sharing no code with what they judge
 - `grid`: mesh, integration points, strains of displacements and of modes, forces, stiffness, mass
 - `family`: parameters of many runs
+- `stepper`: the same cube as a full-order plug-in of the package
 """
 
 from tests.cube import solver

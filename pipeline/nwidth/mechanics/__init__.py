@@ -6,6 +6,7 @@ train.py          the way in, `train_mechanics`: one body, or one for each clust
 training.py       one body: cubature, dual fields, strains, loads, calibration
 integrands.py     strains and stresses in blocks of points; meshes.py cells without the rest of their mesh
 rules.py          cubature on the workers; dual_fields.py masks; calibrating.py true errors without a read
+adaptive.py        one load case that calls for full-order steps; adaptive_*.py are its parts
 surrogate.py      bodies and classifier, as Monte Carlo asks them
 files.py          arrays and JSON inside of a model
 """

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nwidth.errors import LayoutError, StoreError
 from nwidth.mechanics.body import DualField, Interpolation, ReducedBody, RuleErrors
@@ -54,7 +55,8 @@ def write_mechanics(
     key : content key of bases and settings together: who asks for the same again finds it
     enrichments : what full-order steps have changed since the training, in JSON
     """
-    write_records(aside(model), FOLDER, MECHANICS_SCHEMA, mechanics, {"of": of, "key": key})
+    about = {"of": of, "key": key, "enrichments": [dict(entry) for entry in enrichments]}
+    write_records(aside(model), FOLDER, MECHANICS_SCHEMA, mechanics, about)
     shutil.rmtree(model / FOLDER, ignore_errors=True)
     aside(model).rename(model / FOLDER)
 
@@ -69,7 +71,7 @@ def mechanics_key(model: Path) -> str | None:
 
 def read_enrichments(model: Path) -> tuple[dict[str, Any], ...]:
     """What full-order steps have changed since the training, the oldest first; see `nwidth.mechanics.adaptive_keeping`."""
-    return tuple(_attributes(model / FOLDER).get("enrichments", ()))
+    return tuple(attributes_of(model / FOLDER).get("enrichments", ()))
 
 
 def read_mechanics(model: Path, of: str) -> ReducedMechanics:

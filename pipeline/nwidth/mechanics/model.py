@@ -11,7 +11,7 @@ import numpy as np
 from nwidth.errors import InputError, RunError
 from nwidth.mechanics.body import ReducedBody
 from nwidth.mechanics.case import Case, case_named
-from nwidth.mechanics.files import ReducedMechanics, read_mechanics
+from nwidth.mechanics.files import ReducedMechanics, read_enrichments, read_mechanics
 from nwidth.mechanics.surrogate import MechanicsSurrogate
 from nwidth.mechanics.train import content_key_of
 from nwidth.models.files import read_array
@@ -50,6 +50,11 @@ class MechanicsModel:
         from nwidth.showing import mechanics_html
 
         return mechanics_html(self)
+
+    @property
+    def enrichments(self) -> tuple[dict[str, Any], ...]:
+        """What full-order steps have changed since the training, the oldest first; see `nwidth.keep_enriched`."""
+        return read_enrichments(self.model.path)
 
     def predict(self, **inputs: float) -> xr.Dataset:
         """Displacement and dual fields of one load case, (time, *space[, component]): lazy; with ``cluster`` and ``indicator``.

@@ -131,7 +131,7 @@ class Trainer:
             return self.known()
         atlas = self.model.atlas if "atlas" in self.model.manifest else None
         work = _Work(self, case_named(self.case) if isinstance(self.case, str) else self.case, executor, progress)
-        with _fresh(aside(self.model.path)):
+        with fresh(aside(self.model.path)):
             bodies = (work.one(),) if atlas is None else work.dictionary(atlas)
             mechanics = ReducedMechanics(bodies, self.case_name, _notes(bodies))
             write_mechanics(self.model.path, mechanics, of=content_key_of(self.model), key=self.key)
@@ -246,12 +246,12 @@ def _notes(bodies: tuple[ReducedBody, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _fresh(folder: Path) -> Iterator[None]:
-    """An empty folder, which a failed training does not leave behind."""
+def fresh(folder: Path) -> Iterator[Path]:
+    """An empty folder, which does not stay behind where what is done in it fails."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        yield
+        yield folder
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
