@@ -113,7 +113,7 @@ def passes(folder: Path, scale: Scale) -> list[Line]:
     import xarray  # noqa: F401
     import zarr  # noqa: F401
 
-    lines = []
+    lines, own = [], 1.0
     with local_cluster(2, 1, 2 << 30) as executor:
         atlas = {"clusters": "auto", "dissimilarity": DISSIMILARITIES, "max_rank": MODES, "rank": 10, "overlap": 0.1}
         for name, more in (("warm up", {}), ("two passes", {}), ("with atlas", {"atlas": atlas})):
@@ -130,9 +130,12 @@ def passes(folder: Path, scale: Scale) -> list[Line]:
             lines.append(
                 _with(line, f"{tried} partitions tried, {_manifest(result.model)['atlas']['clusters']} clusters" if tried else "")
             )
+            own = sum(float(spent["seconds"]) for spent in result.measured["passes"])
     bare, made = lines[1], lines[2]
     ratio = (
-        f"{made.seconds / bare.seconds:.2f} x the two passes by the clock, {made.processor / bare.processor:.2f} x by processors"
+        f"{made.seconds / own:.2f} x its own two passes, which lift all clusters' modes, too; "
+        f"{made.seconds / bare.seconds:.2f} x a run without an atlas by the clock, "
+        f"{made.processor / bare.processor:.2f} x by processors"
     )
     return [bare, _with(made, f"{made.note}; {ratio}")]
 
