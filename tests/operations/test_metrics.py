@@ -180,7 +180,7 @@ def test_a_run_that_ends_leaves_its_numbers_in_a_file(tmp_path: Path, store: Pat
 
 
 def test_a_run_that_fails_says_so_in_its_file(tmp_path: Path, scheduler: str) -> None:
-    """A failed run leaves the outcome, and no time of a good end."""
+    """A failed run leaves the outcome, and a run of the same study that goes well afterwards takes it back."""
     from prometheus_client.parser import text_string_to_metric_families
 
     from tests.operations.scraping import samples_of
@@ -199,7 +199,12 @@ def test_a_run_that_fails_says_so_in_its_file(tmp_path: Path, scheduler: str) ->
         run(study)
     found = [samples_of(text_string_to_metric_families((tmp_path / "collected" / "nwidth-broken.prom").read_text()))]
     assert total(found, "nwidth_runs_total", run="broken", outcome="failed") == 1
-    assert not any(name == "nwidth_run_finished_timestamp_seconds" and ("run", "broken") in labels for name, labels in found[0])
+    assert total(found, "nwidth_run_failed", run="broken") == 1
+    stored[3, 5] = 0
+    run(study, force=True)
+    found = [samples_of(text_string_to_metric_families((tmp_path / "collected" / "nwidth-broken.prom").read_text()))]
+    assert total(found, "nwidth_run_failed", run="broken") == 0
+    assert total(found, "nwidth_runs_total", run="broken", outcome="failed") == 1
 
 
 def test_a_folder_that_is_not_there_is_refused_before_work(tmp_path: Path, store: Path, scheduler: str) -> None:

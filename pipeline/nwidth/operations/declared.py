@@ -44,7 +44,8 @@ METRICS = (
         ("run", "statistic"),
     ),
     Declared("nwidth_run_seconds", "driver", "gauge", "Wall time of the last run of the study.", ("run",)),
-    Declared("nwidth_run_finished_timestamp_seconds", "driver", "gauge", "When it ended well, in seconds since 1970.", ("run",)),
+    Declared("nwidth_run_failed", "driver", "gauge", "1 where the last run of the study failed, 0 where it did not.", ("run",)),
+    Declared("nwidth_run_ended_timestamp_seconds", "driver", "gauge", "When it ended, in seconds since 1970.", ("run",)),
     Declared("nwidth_runs_total", "driver", "counter", "Runs that this process ended, by how.", ("run", "outcome")),
 )
 """In the order of the documentation's table."""

@@ -112,9 +112,9 @@ def _timed(seen: Observed, file: Path | None) -> Iterator[None]:
     except BaseException:
         seen.outcome = "failed"
         raise
-    else:
-        metrics.put("nwidth_run_finished_timestamp_seconds", time.time(), run=seen.run)
     finally:
+        metrics.put("nwidth_run_failed", seen.outcome == "failed", run=seen.run)
+        metrics.put("nwidth_run_ended_timestamp_seconds", time.time(), run=seen.run)
         metrics.put("nwidth_run_seconds", time.perf_counter() - started, run=seen.run)
         metrics.add("nwidth_runs_total", 1, run=seen.run, outcome=(seen.outcome or "done").replace(" ", "_"))
         if file is not None:
