@@ -132,7 +132,14 @@ RULES = (
     Rule("nwidth.stores", PROTOCOL_ONLY, forbidden=("nwidth.readers",), but=("nwidth.readers.protocol",)),
     pipeline_room("nwidth.models", "nwidth.showing", reason="a finished model does not know how it was made"),
     pipeline_room("nwidth.operations", "nwidth.config", reason="what operators see is told to it: it knows no work"),
-    pipeline_room("nwidth.report", "nwidth.models", reason="a report shows what is finished"),
+    pipeline_room(
+        "nwidth.report",
+        "nwidth.mechanics",
+        "nwidth.models",
+        "nwidth.showing",
+        "nwidth.uncertainty",
+        reason="a report shows what is finished",
+    ),
     pipeline_room(
         "nwidth.showing",
         "nwidth.mechanics",

@@ -19,10 +19,12 @@ from nwidth.models.basis import Basis
 from nwidth.report import engine, sections, words
 from nwidth.report.atlas.medoids import medoids_of
 from nwidth.report.atlas.section import atlas_section
+from nwidth.report.draws import ensemble_section, spread_of
 from nwidth.report.markup import Html, figure, join, png, png_size, tag, text
 from nwidth.report.modes import FieldModes, Part
 from nwidth.report.pictures import FieldPictures, Tile, draw_field
 from nwidth.report.record import RunRecord
+from nwidth.report.reduced import mechanics_section
 from nwidth.report.scene import Rendered, Scene
 from nwidth.report.styling import inline_svg
 
@@ -31,7 +33,7 @@ MOST_TILES = 48
 FEWEST_MODES = 1
 # Of a cluster's basis; all that local modes have to show is how they differ from one another.
 LOCAL_MODES = 2
-MEDOIDS = "representatives"
+MEDOIDS, DRAWS = "representatives", "draws"
 
 
 def write_page(record: RunRecord, *, n_modes: int, into: Path) -> Path:
@@ -61,7 +63,7 @@ def render_page(record: RunRecord, *, n_modes: int = 6) -> str:
 
 def _document(record: RunRecord, pictures: Mapping[tuple[str, str], Html]) -> str:
     """The document with a mark wherever a picture is to stand."""
-    chapters = _chapters(record, pictures)
+    chapters = [*_chapters(record, pictures), *_mechanics(record, pictures)]
     tail = [
         ("plan", "Plan and measurement", sections.plan(record)),
         ("provenance", "Provenance", sections.provenance(record)),
@@ -105,6 +107,17 @@ def _chapters(record: RunRecord, pictures: Mapping[tuple[str, str], Html]) -> li
         ("b0", f"Basis {one.name}", _basis(record, one, 0, pictures)),
         ("local", "Local bases", join([sections.overview(record), *local])),
     ]
+
+
+def _mechanics(record: RunRecord, pictures: Mapping[tuple[str, str], Html]) -> list[tuple[str, str, Html]]:
+    """Reduced mechanics and the Monte Carlo run, where there are any."""
+    found = []
+    if record.mechanics is not None:
+        found.append(("mechanics", "Reduced mechanics", mechanics_section(record.mechanics, record.mesh)))
+    if record.ensemble is not None:
+        fields = [pictures[DRAWS, name] for name in record.ensemble.fields if (DRAWS, name) in pictures]
+        found.append(("draws", "Monte Carlo", ensemble_section(record.ensemble, fields)))
+    return found
 
 
 def _basis(record: RunRecord, basis: Basis, number: int, pictures: Mapping[tuple[str, str], Html]) -> Html:
@@ -192,6 +205,8 @@ def _wanted(record: RunRecord, n_modes: int) -> dict[tuple[str, str], FieldModes
         # The mean of local bases is that of the global one.
         count = first if name in main else others
         wanted[name, field] = FieldModes(record.bases[name], field, place, count, with_mean=name in main)
+    if record.ensemble is not None:
+        wanted |= {(DRAWS, name): spread_of(record.ensemble, name) for name in record.ensemble.fields}
     return wanted
 
 

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.errors import FormatError
+from nwidth.mechanics.files import FOLDER as MECHANICS
+from nwidth.mechanics.files import ReducedMechanics, read_mechanics
 from nwidth.mesh import Mesh
 from nwidth.models.atlas import GLOBAL, Atlas
 from nwidth.models.atlas_files import FOLDER as ATLAS
@@ -28,9 +30,11 @@ from nwidth.models.files import read_basis, read_manifest, read_mesh
 from nwidth.models.learned import FOLDER as LEARNING
 from nwidth.models.learned import Learned, read_learned
 from nwidth.report import words
+from nwidth.uncertainty.ensemble import DOCUMENT, Ensemble, open_ensemble
 
 MODEL = "model.zarr"
 RUN = "run.json"
+DRAWS = "draws.zarr"
 # A record of a run is text that people read: more than this is not one.
 LARGEST_JSON = 64 * 2**20
 
@@ -61,6 +65,10 @@ class RunRecord:
     """The partition, where the model has one."""
     learned: Learned | None = None
     """What it has learnt, where it has."""
+    mechanics: ReducedMechanics | None = None
+    """Its reduced bodies, where it was trained."""
+    ensemble: Ensemble | None = None
+    """The Monte Carlo run beside it, where there is one."""
 
     @property
     def study(self) -> str:
@@ -163,7 +171,15 @@ def read_run(folder: str | Path) -> RunRecord:
         point_cell=read_point_cell(model),
         atlas=read_atlas(model, manifest, bases) if ATLAS in manifest else None,
         learned=read_learned(model) if (model / LEARNING).is_dir() else None,
+        mechanics=_mechanics(model, manifest),
+        ensemble=open_ensemble(root) if (root / DRAWS / DOCUMENT).is_file() else None,
     )
+
+
+def _mechanics(model: Path, manifest: Mapping[str, Any]) -> ReducedMechanics | None:
+    if not (model / MECHANICS / "zarr.json").is_file():
+        return None
+    return read_mechanics(model, str(manifest.get("provenance", {}).get("content_key", "")))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -68,9 +68,14 @@ def _predict(
     reference = reference_of(section) if section.verify else None
     wanted = _wanted(section, surrogate)
     with execution(study, progress) as executor:
-        return run_in(
+        found = run_in(
             wanted, surrogate, model, out or study.run_folder / RESULT, executor, reference=reference, progress=progress
         )
+    if out is None and study.report.enabled:
+        from nwidth.report import write_report
+
+        write_report(study.run_folder, n_modes=study.report.modes)
+    return found
 
 
 def surrogate_of(study: Study, model: Model) -> Surrogate:

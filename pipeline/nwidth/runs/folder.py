@@ -34,6 +34,7 @@ from nwidth.models.files import MANIFEST, read_manifest
 from nwidth.operations.logging import log
 
 MODEL, REPORT, RECORD, LEDGER, PARTIALS = "model.zarr", "report.html", "run.json", "ledger.jsonl", "partials"
+DRAWS = "draws.zarr"
 _REPLACED = ".replaced-model.zarr"
 _ATTEMPT, _SCRATCH = ".attempt-", ".scratch-"
 # What a second run of the same key would be told again: nothing of it is worth keeping.
@@ -121,9 +122,11 @@ class RunFolder:
             return None
 
     def report_is_stale(self) -> bool:
-        """Whether the report is missing, or older than the record: a run was killed after it had published its model."""
+        """Whether the report is missing, or older than what it shows: a run was killed, or something was trained since."""
+        shown = (self.path / RECORD, self.path / MODEL / "mechanics" / "zarr.json", self.path / DRAWS / "ensemble.json")
         try:
-            return (self.path / REPORT).stat().st_mtime_ns < (self.path / RECORD).stat().st_mtime_ns
+            written = (self.path / REPORT).stat().st_mtime_ns
+            return any(file.stat().st_mtime_ns > written for file in shown if file is shown[0] or file.is_file())
         except FileNotFoundError:
             return True
 

@@ -25,7 +25,8 @@ Floats = NDArray[np.float64]
 Reference = Callable[[Mapping[str, float]], Mapping[str, Floats]]
 """A full-order model: inputs by name -> field -> (T, *space[, component]) at the surrogate's times. Travels to the workers.
 
-Fields that it does not give are not compared. It raises `nwidth.errors.NwidthError` where a draw cannot be solved; any other exception is told by its type."""
+Fields that it does not give are not compared. It raises `nwidth.errors.NwidthError` where a draw cannot be solved; any other
+exception is told by its type."""
 
 _SUBSET_STREAM = 1
 
