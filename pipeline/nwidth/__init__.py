@@ -20,6 +20,7 @@ _HOMES = {
     "dashboard": "nwidth.dashboards",
     "drop": "nwidth.updating",
     "ingest": "nwidth.stages.ingest",
+    "keep_enriched": "nwidth.mechanics.adaptive_keeping",
     "learn": "nwidth.learning.training",
     "load_study": "nwidth.config",
     "merge": "nwidth.updating",
@@ -35,6 +36,7 @@ _HOMES = {
     "pod": "nwidth.api",
     "produce": "nwidth.runs.producing",
     "run": "nwidth.runs",
+    "solve_adaptively": "nwidth.mechanics.adaptive",
     "train_mechanics": "nwidth.mechanics.train",
     "update": "nwidth.updating",
 }
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from nwidth.atlas import partition as partition
     from nwidth.config import load_study as load_study
     from nwidth.learning.training import learn as learn
+    from nwidth.mechanics.adaptive import solve_adaptively as solve_adaptively
+    from nwidth.mechanics.adaptive_keeping import keep_enriched as keep_enriched
     from nwidth.mechanics.model import open_mechanics as open_mechanics
     from nwidth.mechanics.train import train_mechanics as train_mechanics
     from nwidth.models.atlas import Atlas as Atlas
