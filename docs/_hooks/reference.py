@@ -33,8 +33,6 @@ LINK = re.compile(r"\]\(([\w.-]+\.md)[)#]")
 SECTIONS = ("tutorials", "how-to", "explanation", "reference", "decisions")
 NUMPYDOC_HEADING = re.compile(r"^([A-Z][\w ]+)\n-{3,}$", re.MULTILINE)
 
-KIND = re.compile(r"[\w.]+(?:(?:, | or |, or )[\w.]+)*")
-"""A type, as in ``path or Model``, and not the words of a one-line description."""
 LISTED = {"Parameters", "Returns", "Raises", "Yields", "Attributes"}
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -118,8 +116,8 @@ def python_page() -> str:
     ]
     for name, home in sorted(homes.items(), key=lambda item: item[0].lower()):
         parts.append(_public_entry(name, home))
-    parts.append("# What they give")
-    parts += [_public_entry(name, home, shown=name) for name, home in RETURNED.items()]
+    parts.append("## What they give")
+    parts += [_public_entry(name, home, level=3) for name, home in RETURNED.items()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -131,14 +129,14 @@ def public_names() -> dict[str, str]:
     return found
 
 
-def _public_entry(name: str, home: str, shown: str | None = None) -> str:
+def _public_entry(name: str, home: str, level: int = 2) -> str:
     module, node = definition(name, home)
-    title, link = shown or f"nw.{name}", f"[{module}]({module}.md)"
+    title, link = f"nw.{name}" if level == 2 else name, f"[{module}]({module}.md)"
     if node is None:
         functions = [child for child in _tree(home).body if isinstance(child, ast.FunctionDef) and child.name[0] != "_"]
         lines = [f"- `nw.{name}.{child.name}`: {(ast.get_docstring(child) or '').splitlines()[0]}" for child in functions]
         return "\n\n".join([f"## {title}", f"A module: {link}.", docstring(_tree(home)), "\n".join(lines)])
-    return entry(node, level=2, title=title, note=f"Defined in {link}.")
+    return entry(node, level, title=title, note=f"Defined in {link}.")
 
 
 def definition(name: str, home: str) -> tuple[str, Definition | None]:
@@ -217,19 +215,16 @@ def _listed(paragraph: str) -> str:
     """``name : kind`` with the indented text below it, an item of a list each; a paragraph of another kind as it is."""
     if paragraph.startswith((" ", ">>>")):
         return _fenced(paragraph)
-    items: list[str] = []
-    for line in paragraph.splitlines():
-        if line.startswith(" "):
-            items[-1] += f" {line.strip()}"
-        else:
-            items.append(f"- {_named(line)}")
-    return "\n".join(items)
+    heads = re.split(r"\n(?=\S)", paragraph)
+    return "\n".join(f"- {_item(*head.partition('\n')[::2])}" for head in heads)
 
 
-def _named(line: str) -> str:
-    name, colon, kind = line.partition(" : ")
+def _item(head: str, below: str) -> str:
+    name, _, kind = head.partition(" : ")
     names = ", ".join(part if part.strip().startswith("`") else f"`{part.strip()}`" for part in name.split(", "))
-    return f"{names} ({kind}):" if colon and KIND.fullmatch(kind) else f"{names}: {kind}".rstrip()
+    text = " ".join(below.split())
+    # A description that only wraps goes on in the middle of a sentence; below a type a new one begins.
+    return f"{names}: {kind} {text}".rstrip() if not kind or not text or text[0].islower() else f"{names} ({kind}): {text}"
 
 
 def _fenced(paragraph: str) -> str:
