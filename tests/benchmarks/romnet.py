@@ -215,7 +215,8 @@ def write_study(folder: Path, store: Path, settings: Settings) -> Path:
             "fields": ["displacement"], "basis": "each", "rtol": 1e-4, "route": "tsqr", "inner_product": {"displacement": "mass"},
         },
         "atlas": {
-            "of": "simulations", "clusters": settings.clusters, "rank": settings.atlas_rank, "minimum_size": 5, "holdout": 0.0,
+            "of": "simulations", "clusters": settings.clusters, "rank": settings.atlas_rank, "holdout": 0.0,
+            "minimum_size": min(5, settings.training // 4),
         },
         # Bodies take the classifier only: the regressions are the cheap ones.
         "learn": {"regression": "rbf"},

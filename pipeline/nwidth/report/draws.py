@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from nwidth.report import words
@@ -142,6 +143,8 @@ def indicator_histogram(indicator: NDArray[np.float64]) -> Plot:
     axes.hist(np.maximum(largest, low), edges, color=BLUE, alpha=0.7, lw=0)
     axes.axvline(float(np.median(largest)), color=INK, lw=1.0, ls=(0, (4, 2)))
     axes.set(xscale="log", xlabel="indicator, dashed: the median", ylabel="draws")
+    # Labels between powers of ten overlap where there are few of these.
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=False, axis="x")
     return plot
 

@@ -105,7 +105,7 @@ def points_on_mesh(body: ReducedBody, mesh: Mesh) -> Plot:
     height = float(np.clip(0.6 * WIDTH * view.half_height / view.half_width, 1.5, 5.0))
     plot = Plot(figsize=(0.6 * WIDTH, height), layout="constrained")
     axes = plot.subplots()
-    axes.plot(nodes[:, 0], nodes[:, 1], ".", ms=1.5, color=SHADE, alpha=0.5, rasterized=True)
+    axes.plot(nodes[:, 0], nodes[:, 1], ".", ms=3.0 if len(nodes) < 500 else 1.5, color=SHADE, rasterized=True)
     weighted = body.weights > 0
     sizes = LARGEST_DOT * body.weights[weighted] / body.weights.max()
     axes.scatter(places[weighted, 0], places[weighted, 1], s=sizes, color=BLUE, alpha=0.6, linewidths=0)
