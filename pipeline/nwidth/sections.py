@@ -32,6 +32,10 @@ class MechanicsSection(Section):
     normalised: Annotated[bool, Field(description="choose points by the angle of their integrands")] = False
     volume: Annotated[bool, Field(description="integrate a constant, too")] = False
     held_out: Annotated[tuple[str, ...], Field(description="simulations that the cubature is measured on")] = ()
+    reconstruction: Annotated[
+        Literal["gappy", "lasso", "gaussian-process"],
+        Field(description="of dual fields: from their values at points, or by a regression trained on the reduced runs"),
+    ] = "gappy"
     newton_tolerance: Annotated[float, Field(gt=0, lt=1, description="of the reduced Newton method, relative")] = 1e-8
     smallest_norm: Annotated[float, Field(ge=0, description="norm below which the indicating field has no relative error")] = 0.0
     shares: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,21 @@ def test_monte_carlo_of_a_dictionary(trained: MechanicsModel, tmp_path: Path) ->
     assert found.document["verified"]["errors"]["p"]["median"] < 0.1
     peaks = found.draws["peak"].values
     assert found.estimates["peak"]["mean"] == pytest.approx(peaks.mean())
+
+
+def test_a_regression_corrects_dual_fields(trained: MechanicsModel, tmp_path: Path) -> None:
+    """Trained on the bodies' own runs it comes with its error by cross-validation, is read back, and is asked like any other."""
+    copy = Path(shutil.copytree(trained.model.path, tmp_path / "model.zarr"))
+    bases = ReduceSection(rtol=1e-3, route="tsqr", inner_product={"displacement": "mass"})
+    options = plastic_options(1e-4, reconstruction="gaussian-process")
+    nw.train_mechanics(copy, CubeCase(CELLS), cube_law(), options=options, reduce=bases)
+    opened = open_mechanics(copy, CubeCase(CELLS))
+    assert all((body.duals[0].held_out or 0.0) > 0.0 for body in opened.bodies)
+    # Of a run that it was trained on: seven simulations of a cluster teach no regression of new ones.
+    given = {name: float(values[0]) for name, values in inputs(RUNS[4:5]).items()}
+    truth = reference_fields(CELLS, given)["p"]
+    error = np.linalg.norm(opened.predict(**given)["p"].values - truth) / np.linalg.norm(truth)
+    assert error < 0.05
 
 
 def test_a_draw_far_from_training_is_told(trained: MechanicsModel, tmp_path: Path) -> None:

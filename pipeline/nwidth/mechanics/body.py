@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.mechanics.case import Case, load_series, temperatures
+from nwidth.models.dual_regressors import DualRegression
 from nwidth_graphs.kernels.gappy_reconstruction import MaskedBasis
 from nwidth_graphs.kernels.indicator import Calibration
 from nwidth_graphs.kernels.materials import Law, law_from_record
@@ -47,11 +48,22 @@ class DualField:
     masked: MaskedBasis
     smallest_norm: float
     """p_min: norm of the whole field below which a residual means nothing."""
+    regression: DualRegression | None = None
+    """What gives the coefficients in place of the reconstruction, where one was trained; see `mechanics.regressing`."""
+    held_out: float | None = None
+    """Its relative error in cross-validation by simulation."""
 
     def values(self, history: ReducedHistory) -> Floats:
         """(D, T, |I|)."""
         found = history.duals[0][self.variable]
         return np.asarray(found.reshape(*found.shape[:2], -1)[..., self.places])
+
+    def regressed(self, values: Floats) -> Floats:
+        """Coefficients (D, T, N_p) of values (D, T, |I|) by the regression."""
+        if self.regression is None:
+            raise TypeError(f"the dual field {self.name!r} has no regression")
+        mean, _ = self.regression.predict(values.reshape(-1, values.shape[-1]))
+        return np.asarray(mean.reshape(*values.shape[:-1], -1))
 
 
 @dataclass(frozen=True)
@@ -164,7 +176,7 @@ class ReducedBody:
         for dual in self.duals:
             values = np.nan_to_num(dual.values(history))
             fit = dual.masked.reconstruct(np.moveaxis(values, 2, 0))
-            coefficients[dual.name] = np.moveaxis(fit.coefficients, 0, 2)
+            coefficients[dual.name] = np.moveaxis(fit.coefficients, 0, 2) if dual.regression is None else dual.regressed(values)
             # Psi is orthonormal: the norm of z is that of the whole field.
             size = np.linalg.norm(fit.coefficients, axis=0)
             residuals[dual.name] = np.where(size > dual.smallest_norm, fit.residuals, np.nan)

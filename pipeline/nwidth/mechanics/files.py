@@ -17,6 +17,8 @@ from typing import Any
 
 from nwidth.errors import LayoutError, StoreError
 from nwidth.mechanics.body import DualField, Interpolation, ReducedBody, RuleErrors
+from nwidth.models.classifiers import Scaling
+from nwidth.models.dual_regressors import MaternProcess, SparseLinear
 from nwidth.models.record_files import attributes_of, read_records, write_records
 from nwidth_graphs.kernels.gappy_reconstruction import MaskedBasis
 from nwidth_graphs.kernels.indicator import Calibration
@@ -36,7 +38,18 @@ class ReducedMechanics:
     """What was done otherwise than asked, in words."""
 
 
-KINDS = (ReducedMechanics, ReducedBody, DualField, Interpolation, RuleErrors, MaskedBasis, Calibration)
+KINDS = (
+    ReducedMechanics,
+    ReducedBody,
+    DualField,
+    Interpolation,
+    RuleErrors,
+    MaskedBasis,
+    Calibration,
+    Scaling,
+    SparseLinear,
+    MaternProcess,
+)
 
 
 def aside(model: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import Literal
 from nwidth.errors import ConfigError
 
 Search = Literal["two-level", "one-level"]
+Reconstruction = Literal["gappy", "lasso", "gaussian-process"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class MechanicsOptions:
     """Integrate a constant, too."""
     held_out: tuple[str, ...] = ()
     """Simulations that the rule does not see, and on which it is measured."""
+    reconstruction: Reconstruction = "gappy"
+    """Of dual fields: from their values at the points, or by a regression on these, trained on the reduced model's own runs."""
     newton_tolerance: float = 1e-8
     smallest_norm: float = 0.0
     """Norm of the indicating field, over all points, below which it has no relative error."""

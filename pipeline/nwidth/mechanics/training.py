@@ -28,6 +28,7 @@ from nwidth.mechanics.dual_fields import DualBasis, dual_field, interpolation_po
 from nwidth.mechanics.integrands import MoreStates, StoreMesh, Strains, WorkReader
 from nwidth.mechanics.meshes import LocalPoints, rules_of
 from nwidth.mechanics.options import MechanicsOptions
+from nwidth.mechanics.regressing import regressed
 from nwidth.mechanics.rules import CubatureData, found_rule
 from nwidth.models.basis import Basis
 from nwidth.problems.stored import snapshot_ranges
@@ -111,7 +112,10 @@ def train_body(training: Training) -> ReducedBody:
     body, options = assembled_body(training), training.options
     if not options.indicator:
         return body
-    return replace(body, calibration=calibrated(body, training.case, training.named[options.indicator], options))
+    body = replace(body, calibration=calibrated(body, training.case, training.named[options.indicator], options))
+    if options.reconstruction == "gappy":
+        return body
+    return regressed(body, training.case, training.named, options.reconstruction)
 
 
 def assembled_body(training: Training) -> ReducedBody:
