@@ -171,3 +171,11 @@ def test_the_scrape_configuration_names_what_serves() -> None:
         labels = {word for text in rule["annotations"].values() for word in re.findall(r"\$labels\.(\w+)", text)}
         grouped = {word for found in re.findall(r"by \(([^)]*)\)", rule["expr"]) for word in re.findall(r"\w+", found)}
         assert labels <= (grouped or {"run"})
+
+
+def test_the_page_lists_every_metric_with_its_labels() -> None:
+    """The table of the how-to page has a row for each metric, in the order of the code, with whose it is and its labels."""
+    page = (REPOSITORY / "docs" / "how-to" / "monitor-a-run.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in page.splitlines() if line.startswith("| `nwidth_")]
+    whose = {"worker": "workers", "scheduler": "scheduler", "driver": "driver"}
+    assert rows == [[f"`{metric.name}`", whose[metric.where], ", ".join(metric.labels)] for metric in METRICS]
