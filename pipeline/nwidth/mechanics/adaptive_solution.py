@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nwidth.mechanics.adaptive_update import Update
 from nwidth.mechanics.body import ReducedBody
-from nwidth.mechanics.model import MechanicsModel
+from nwidth.mechanics.model import MechanicsModel, side_by_side
 from nwidth.models.files import read_array
 from nwidth_graphs.kernels.enrichment import Action, Decision
 
@@ -74,9 +74,10 @@ class AdaptiveSolution:
         found = xr.Dataset(coords={"time": np.asarray(self.model.case.times, np.float64)})
         found["indicator"], found["residual"] = ("time", self.indicator), ("time", self.residuals)
         modes = {self.body.displacement: self.body.modes, **{dual.name: dual.modes for dual in self.body.duals}}
+        fields = {}
         for name, place in modes.items():
             folder = self.model.model.path / place
             basis = read_array(folder.parent, folder.name)
-            found[name] = xr.dot(xr.DataArray(self.coefficients[name], dims=("time", "mode")), basis, dim="mode")
-            found[name].attrs.update(basis.attrs)
-        return found
+            q = xr.DataArray(self.coefficients[name], dims=("time", "mode"))
+            fields[name] = xr.dot(q, basis, dim="mode").assign_attrs(basis.attrs)
+        return found.assign(side_by_side(fields))

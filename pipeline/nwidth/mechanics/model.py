@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,11 +82,23 @@ class MechanicsModel:
         found = xr.Dataset(coords={"time": surrogate.times}, attrs={"remark": answers.words[0]})
         found["cluster"] = ((), label)
         found["indicator"] = ("time", answers.indicator[0])
+        fields = {}
         for name, folders in surrogate.modes.items():
             modes = read_array(self.model.path, folders[label])
             q = xr.DataArray(answers.coefficients[name][0, :, : modes.sizes["mode"]], dims=("time", "mode"))
-            found[name] = xr.dot(q, modes, dim="mode").assign_attrs(modes.attrs)
-        return found
+            fields[name] = xr.dot(q, modes, dim="mode").assign_attrs(modes.attrs)
+        return found.assign(side_by_side(fields))
+
+
+def side_by_side(fields: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Fields as one dataset can hold them: ``stress_component`` and so on, where they have different numbers of components."""
+    counts = {field.sizes["component"] for field in fields.values() if "component" in field.dims}
+    if len(counts) < 2:
+        return dict(fields)
+    return {
+        name: field.rename(component=f"{name}_component") if "component" in field.dims else field
+        for name, field in fields.items()
+    }
 
 
 def open_mechanics(model: str | Path | Model, case: Case | str | None = None) -> MechanicsModel:
