@@ -122,7 +122,7 @@ def benchmark(folder: Path, settings: Settings) -> Result:
     study = write_study(folder, store, settings)
     told, offline = _command("run", str(study), "--json")
     found, _ = _command("predict", str(study), "--draws", str(settings.draws), "--json")
-    errors, within = test_errors(Path(told["model"]), tested, settings)
+    errors, within = errors_of(Path(told["model"]), tested, settings)
     grid = CubeGrid(settings.cells)
     return Result(
         settings=settings,
@@ -209,7 +209,7 @@ def write_study(folder: Path, store: Path, settings: Settings) -> Path:
 
     file = folder / f"romnet-{settings.cells}-{settings.spread:g}.toml"
     smallest = SMALLEST * (settings.cells / 6) ** 1.5
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "study": {"name": file.stem, "store": str(store), "output": str(folder / "runs")},
         "reduce": {
             "fields": ["displacement"], "basis": "each", "rtol": 1e-4, "route": "tsqr", "inner_product": {"displacement": "mass"},
@@ -280,7 +280,7 @@ def _command(*words: str) -> tuple[dict[str, Any], float]:
 # --- true errors ------------------------------------------------------------------------------------------------------
 
 
-def test_errors(model: Path, runs: Sequence[FullRun], settings: Settings) -> tuple[dict[str, dict[str, float]], float]:
+def errors_of(model: Path, runs: Sequence[FullRun], settings: Settings) -> tuple[dict[str, dict[str, float]], float]:
     """Errors on runs that training has not seen, by the model as Monte Carlo asks it.
 
     Returns

@@ -140,7 +140,7 @@ def indicator_histogram(indicator: NDArray[np.float64]) -> Plot:
     axes = plot.subplots()
     low, high = max(float(largest.min()), 1e-16), max(float(largest.max()), 1e-15)
     edges = np.geomspace(low / 1.05, high * 1.05, 31)
-    axes.hist(np.maximum(largest, low), edges, color=BLUE, alpha=0.7, lw=0)
+    axes.hist(np.maximum(largest, low), list(edges), color=BLUE, alpha=0.7, lw=0)
     axes.axvline(float(np.median(largest)), color=INK, lw=1.0, ls=(0, (4, 2)))
     axes.set(xscale="log", xlabel="indicator, dashed: the median", ylabel="draws")
     # Labels between powers of ten overlap where there are few of these.
