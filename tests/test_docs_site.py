@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import nwidth
 from tests.import_rules import module_name, sources
 from tests.repository import REPOSITORY
 
@@ -57,11 +58,27 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_public_module_has_a_reference_page(site: Path) -> None:
     """The reference has one page for every module that has a docstring and no leading underscore in its name."""
-    by_hand = {path.stem for path in (REPOSITORY / "docs" / "reference").glob("*.md")}
+    by_hand = {path.stem for path in (REPOSITORY / "docs" / "reference").glob("*.md")} | {"python"}
     pages = {path.stem for path in (site / "reference").glob("*.html")} - by_hand
     public = {module_name(path) for path in sources() if path.read_text("utf-8").lstrip().startswith(('"""', 'r"""'))}
     assert pages == {name for name in public if not any(part.startswith("_") for part in name.split("."))}
     assert "FormatError" in (site / "reference" / "nwidth.errors.html").read_text("utf-8")
+
+
+def test_every_public_name_has_its_entry_on_one_page(site: Path) -> None:
+    """The page of the Python interface has a heading for every name of ``nwidth``, with the signature of each function."""
+    page = (site / "reference" / "python.html").read_text("utf-8")
+    headings = set(re.findall(r'<h2 id="[^"]*">nw\.(\w+)<', page))
+    assert headings == set(nwidth.__all__) - {"__version__"}
+    assert all(f">{name}</span>" in page for name in ("pod", "train_mechanics", "monte_carlo", "open_ensemble", "MechanicsModel"))
+
+
+@pytest.mark.parametrize("section", ["tutorials", "how-to", "explanation", "explanation/methods", "reference"])
+def test_every_page_is_named_by_the_index_of_its_section(section: str) -> None:
+    """No page is found by luck alone: the index of its folder links to it."""
+    folder = REPOSITORY / "docs" / section
+    linked = set(re.findall(r"\]\(([\w.-]+\.md)", (folder / "index.md").read_text("utf-8")))
+    assert {path.name for path in folder.glob("*.md")} - linked - {"index.md"} == set()
 
 
 def test_the_pages_load_nothing_from_elsewhere(site: Path) -> None:
