@@ -27,6 +27,8 @@ from nwidth.mechanics.integrands import StoreMesh, Strains
 from nwidth.mechanics.meshes import rules_of
 from nwidth.mechanics.model import MechanicsModel, open_mechanics
 from nwidth.mechanics.train import train_mechanics
+from nwidth.models.classifiers import Scaling
+from nwidth.models.dual_regressors import SparseLinear
 from nwidth.models.model import open_model
 from nwidth.stores import open_store
 from tests.cube import CubeParameters, case, cube_run
@@ -266,6 +268,12 @@ def test_what_does_not_fit_is_refused(small: Cube) -> None:
     mute = replace(small.model.mechanics, bodies=(replace(small.model.bodies[0], calibration=None),))
     with pytest.raises(ConfigError, match="no calibrated indicator"):
         replace(small, model=replace(small.model, mechanics=mute)).march(NEW)
+    body = small.model.bodies[0]
+    scaling = Scaling(np.zeros(1), np.ones(1))
+    duals = (replace(body.duals[0], regression=SparseLinear(scaling, scaling, np.ones((1, 1)), np.ones(1))),)
+    other = replace(small.model.mechanics, bodies=(replace(body, duals=duals),))
+    with pytest.raises(ConfigError, match='train the mechanics with reconstruction = "gappy"'):
+        replace(small, model=replace(small.model, mechanics=other)).march(NEW)
 
 
 @pytest.fixture(scope="module")

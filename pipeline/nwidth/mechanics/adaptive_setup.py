@@ -59,6 +59,12 @@ def prepared(
         raise ConfigError(
             f"{path} has no calibrated indicator, so nothing says when to enrich; train its mechanics with a dual field"
         )
+    regressed = [dual.name for dual in body.duals if dual.regression is not None]
+    if regressed:
+        raise ConfigError(
+            f"{path} has a regression of {', '.join(regressed)}, which knows its own points only, and an update changes them; train "
+            'the mechanics with reconstruction = "gappy"'
+        )
     mesh, points = opened.mesh(), opened.integration_points()
     if mesh is None or points is None:
         raise ConfigError(f"the store {opened.schema().url} has no mesh with integration points, which an update takes")
