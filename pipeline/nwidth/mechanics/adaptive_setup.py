@@ -62,8 +62,8 @@ def prepared(
     regressed = [dual.name for dual in body.duals if dual.regression is not None]
     if regressed:
         raise ConfigError(
-            f"{path} has a regression of {', '.join(regressed)}, which knows its own points only, and an update changes them; train "
-            'the mechanics with reconstruction = "gappy"'
+            f"{path} has a regression of {', '.join(regressed)}, which knows its own points only, and an update changes them; "
+            'train the mechanics with reconstruction = "gappy"'
         )
     mesh, points = opened.mesh(), opened.integration_points()
     if mesh is None or points is None:
