@@ -273,6 +273,7 @@ def connected_cluster(
 
 
 def client_at(address: str, security: Any) -> Any:
+    """A Dask client of the scheduler at an address; refused in words where nobody answers."""
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 

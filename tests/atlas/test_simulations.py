@@ -96,7 +96,9 @@ def test_a_simulation_is_assigned_as_a_whole() -> None:
 def test_simulations_of_different_lengths() -> None:
     """They have no common space-time vector, which is said; their last snapshots still compare."""
     shorter = SNAPSHOTS[:-3]
-    with pytest.raises(ConfigError, match=r'simulations of 7 to 10 snapshots .* set atlas.time to "last", a time, or "subspaces"'):
+    with pytest.raises(
+        ConfigError, match=r'simulations of 7 to 10 snapshots .* set atlas.time to "last", a time, or "subspaces"'
+    ):
         nw.partition(shorter, clusters=2, of="simulations", rank=2)
     assert nw.partition(shorter, clusters=2, of="simulations", time="last", rank=2).count == 2
 
