@@ -21,6 +21,7 @@ from nwidth.models.basis import Basis
 from nwidth_graphs.kernels.indicator import Calibration
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 def calibrated(body: ReducedBody, case: Case, basis: Basis, options: MechanicsOptions) -> Calibration | None:
@@ -29,20 +30,21 @@ def calibrated(body: ReducedBody, case: Case, basis: Basis, options: MechanicsOp
     Raises
     ------
     InputError
-        The training snapshots lack an input of the case, or their times are not the case's.
+        The training snapshots lack an input of the case, or a time of theirs is not among the case's.
     """
-    inputs, columns = training_inputs(basis, case)
+    inputs, columns, steps = training_inputs(basis, case)
     truth = basis.coefficients.values[:, columns]  # (N_p, S, T)
     norms, missed = basis.certificate.snapshot_norms[columns], basis.certificate.relative_errors[columns]
     residuals, errors, sizes = [], [], []
     for count in sorted({max(1, round(share * body.rank)) for share in options.shares}, reverse=True):
         solved = body.with_modes(count).solve(case, inputs)
-        z = np.moveaxis(solved.coefficients[options.indicator], 2, 0)
+        z = np.moveaxis(solved.coefficients[options.indicator][:, steps], 2, 0)
+        residual = solved.residuals[options.indicator][:, steps]
         away = np.linalg.norm(z - truth, axis=0)
         relative = np.sqrt(missed**2 + (away / np.where(norms > 0, norms, 1.0)) ** 2)
-        good = np.isfinite(solved.residuals[options.indicator]) & np.isfinite(relative) & (norms > options.smallest_norm)
+        good = np.isfinite(residual) & np.isfinite(relative) & (norms > options.smallest_norm)
         good[list(solved.failures)] = False
-        residuals.append(solved.residuals[options.indicator][good])
+        residuals.append(residual[good])
         errors.append(relative[good])
         sizes.append(norms[good])
     try:
@@ -51,24 +53,32 @@ def calibrated(body: ReducedBody, case: Case, basis: Basis, options: MechanicsOp
         return None
 
 
-def training_inputs(basis: Basis, case: Case) -> tuple[dict[str, Floats], NDArray[np.int64]]:
-    """Inputs (S,) by name of the S simulations, and their snapshots (S, T) at the times of the case; errors as `calibrated`."""
+def training_inputs(basis: Basis, case: Case) -> tuple[dict[str, Floats], Indices, Indices]:
+    """Inputs (S,) by name of the S simulations, their snapshots (S, T), and which steps of the case (T,) these are of.
+
+    A case may march in smaller steps than a solver wrote, and starts from a state that many do not write at all; errors as
+    `calibrated`.
+    """
     coordinates = basis.coefficients.coords
     lacking = [name for name in case.inputs if name not in coordinates]
     if lacking:
         known = ", ".join(str(name) for name in coordinates)
         raise InputError(f"the snapshots have no {', '.join(lacking)}, which the case takes; they have {known}")
     simulations, times = coordinates["simulation"].values, coordinates["time"].values
-    rows = []
+    rows, found = [], []
     for name in dict.fromkeys(simulations):
         own = np.flatnonzero(simulations == name)
         own = own[np.argsort(times[own], kind="stable")]
-        if len(own) != len(case.times) or not np.allclose(times[own], case.times):
+        steps = np.abs(times[own][:, None] - case.times).argmin(axis=1)
+        known_times = np.allclose(times[own], case.times[steps]) and len(np.unique(steps)) == len(steps)
+        if not known_times or (found and not np.array_equal(steps, found[0])):
             raise InputError(
                 f"simulation {name} has {len(own)} times up to {times[own].max():g}, and the case {len(case.times)} up to "
-                f"{case.times[-1]:g}; give the case the times of the training simulations"
+                f"{case.times[-1]:g}; give the case the times of the training simulations, the same for all, and others between "
+                "them if you like"
             )
         rows.append(own)
+        found.append(steps)
     columns = np.array(rows)
     inputs = {name: np.asarray(coordinates[name].values, np.float64)[columns[:, 0]] for name in case.inputs}
-    return inputs, columns
+    return inputs, columns, found[0]

@@ -35,7 +35,7 @@ class Case(Protocol):
 
     @property
     def times(self) -> Floats:
-        """(T,) ascending, the first of the initial state; those of the training simulations."""
+        """(T,) ascending, the first of the initial state; those of the training simulations are among them."""
         ...
 
     def load_vectors(self, nodes: Floats) -> Mapping[str, Floats]:

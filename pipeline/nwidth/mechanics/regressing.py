@@ -36,7 +36,7 @@ def regressed(body: ReducedBody, case: Case, named: Mapping[str, Basis], method:
 
     duals = []
     for dual in body.duals:
-        inputs, columns = training_inputs(named[dual.name], case)
+        inputs, columns, steps = training_inputs(named[dual.name], case)
         solved = body.solve(case, inputs)
         good = np.ones(columns.shape, np.bool_)
         good[list(solved.failures)] = False
@@ -44,6 +44,6 @@ def regressed(body: ReducedBody, case: Case, named: Mapping[str, Basis], method:
             raise InputError(f"dual field {dual.name!r}: all reduced runs of the training failed, so nothing can be learnt")
         simulations = np.repeat(np.arange(len(columns)), columns.shape[1]).reshape(columns.shape)
         truth = np.moveaxis(named[dual.name].coefficients.values[:, columns], 0, 2)
-        fitted = fit_dual(dual.values(solved.history)[good], truth[good], method=method, simulations=simulations[good])
+        fitted = fit_dual(dual.values(solved.history)[:, steps][good], truth[good], method=method, simulations=simulations[good])
         duals.append(replace(dual, regression=fitted.regression, held_out=fitted.held_out_error))
     return replace(body, duals=tuple(duals))
