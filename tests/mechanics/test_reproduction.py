@@ -124,6 +124,34 @@ def test_a_failed_draw_leaves_the_others(fine: Model) -> None:
     np.testing.assert_allclose(both.history.q[0], alone.history.q[0], rtol=1e-9, atol=1e-15)
 
 
+class _FinerTimes(CubeCase):
+    """Two steps for each of the cube's."""
+
+    @property
+    def times(self) -> Any:
+        return between(super().times)
+
+    def load_factors(self, inputs: Any) -> Any:
+        return {name: np.apply_along_axis(between, 1, values) for name, values in super().load_factors(inputs).items()}
+
+    def temperature(self, inputs: Any, nodes: Any) -> Any:
+        return np.apply_along_axis(between, 1, super().temperature(inputs, nodes))
+
+
+def between(values: Any) -> Any:
+    """Values (T,) and the means of neighbours."""
+    return np.insert(values, np.arange(1, len(values)), (values[1:] + values[:-1]) / 2)
+
+
+def test_smaller_steps_than_were_stored(fine: Model) -> None:
+    """A case that marches in half steps is calibrated at the stored times alone, and plastic strain errs by the finer march."""
+    (body,) = train_mechanics(fine, _FinerTimes(), cube_law(), options=plastic_options(1e-5, shares=(1.0,))).bodies
+    solved, truth = body.solve(_FinerTimes(), inputs([CubeParameters()])), reference_run()
+    p = field(fine.path, body.duals[0].modes, solved.coefficients["p"][0, ::2])
+    assert body.calibration is not None
+    np.testing.assert_allclose(np.sort(body.calibration.errors), np.sort(relative(p, truth.p, PLASTIC)), rtol=1e-6)
+
+
 class _OtherTimes(CubeCase):
     @property
     def times(self) -> Any:

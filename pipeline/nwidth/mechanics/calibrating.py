@@ -65,7 +65,8 @@ def training_inputs(basis: Basis, case: Case) -> tuple[dict[str, Floats], Indice
         known = ", ".join(str(name) for name in coordinates)
         raise InputError(f"the snapshots have no {', '.join(lacking)}, which the case takes; they have {known}")
     simulations, times = coordinates["simulation"].values, coordinates["time"].values
-    rows, found = [], []
+    rows: list[Indices] = []
+    found: list[Indices] = []
     for name in dict.fromkeys(simulations):
         own = np.flatnonzero(simulations == name)
         own = own[np.argsort(times[own], kind="stable")]
