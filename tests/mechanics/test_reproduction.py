@@ -18,6 +18,7 @@ from nwidth_graphs.kernels.materials import LinearElastic
 from tests.cube import CubeParameters, reference_run
 from tests.cube.case import CubeCase, cube_law, store_of
 from tests.mechanics.cubes import PLASTIC, field, inputs, plastic_options, reduced, relative
+from tests.runs.studies import add_run
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +183,13 @@ def test_what_does_not_fit_is_refused(fine: Model, case: Any, law: Any, change: 
     with pytest.raises(error, match=words):
         train_mechanics(fine, case, law, options=options)
     assert not (fine.path / "mechanics.partial").exists()
+
+
+def test_snapshots_without_integration_points_are_refused(fine: Model, tmp_path: Path) -> None:
+    """A store of nodal fields alone, as many solvers write them, can carry no cubature, and the way out is named."""
+    nodal = add_run(tmp_path / "nodal", "a", {"displacement": np.zeros((2, 4, 3)), "stress": np.zeros((2, 4))})
+    with pytest.raises(ConfigError, match=r"no mesh with integration points.*ingest the solver's own files"):
+        train_mechanics(fine, CubeCase(), cube_law(), options=plastic_options(1e-5), store=nodal)
 
 
 def test_bad_options_are_refused() -> None:
