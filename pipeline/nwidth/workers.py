@@ -7,6 +7,7 @@ BLAS runs on one thread per worker thread everywhere: two pools on the same core
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
@@ -30,6 +31,9 @@ Progress = Callable[[str, int, int], None]
 """``progress(pass name, blocks done, blocks in all)``."""
 
 CONNECT_SECONDS = 20
+# Of Dask's own loggers: a worker whose heartbeat is on its way while the cluster closes would print a traceback at ERROR. What
+# goes wrong with work reaches the driver as an exception, and people as a sentence.
+QUIET = logging.CRITICAL
 
 
 class Executor(Protocol):
@@ -224,18 +228,18 @@ def _local_workers(count: int, threads: int, memory: int, device: str) -> Any:
     if device == "pool":
         from nwidth.pooling import local_specification
 
-        options = {"nthreads": threads, "memory_limit": memory, "host": "127.0.0.1", "dashboard": False, "silence_logs": 40}
+        options = {"nthreads": threads, "memory_limit": memory, "host": "127.0.0.1", "dashboard": False, "silence_logs": QUIET}
         return SpecCluster(
             workers=local_specification(count, gpus, options),
             scheduler={"cls": Scheduler, "options": {**scheduler, "port": 0}},
-            silence_logs=40,
+            silence_logs=QUIET,
         )
     return LocalCluster(
         n_workers=count,
         threads_per_worker=threads,
         memory_limit=memory,
         processes=True,
-        silence_logs=40,
+        silence_logs=QUIET,
         resources={"GPU": threads} if device == "cuda" else {},
         **scheduler,
     )
