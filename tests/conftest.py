@@ -13,4 +13,4 @@ settings.register_profile("explore", deadline=None, max_examples=1000, suppress_
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 # Fixtures of the whole suite that are long enough for a file of their own.
-pytest_plugins = ["tests.clusters"]
+pytest_plugins = ["tests.browsers", "tests.clusters"]

@@ -75,7 +75,7 @@ def complaint(resource: Resource) -> str:
         schema = operator_schemas()[resource["kind"]]
         errors = [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(resource)]
         return "; ".join(errors)
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
     try:
         kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
     except kubernetes_validate.ValidationError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import urllib.error
@@ -32,6 +31,7 @@ from nwidth_graphs.source import Reading
 from tests.chaos.slow import BLOCKS, make_store, run_slowly, small_blocks
 from tests.clusters import WORKER_BYTES, real_cluster
 from tests.deploy.servers import free_port
+from tests.dying import DyingOnce
 from tests.operations.scraping import Samples, endpoints, scraped, total
 from tests.runs.studies import add_run, snapshots_of, study_of
 
@@ -81,22 +81,6 @@ def test_workers_serve_what_a_run_reads_and_does_while_it_does_it(tmp_path: Path
         assert total(after, "nwidth_read_seconds_total", **labels) == pytest.approx(measure["read_seconds"], rel=1e-9)
         assert total(after, "nwidth_blocks_failed_total", **labels) == 0
     assert all(any(name.startswith("dask_worker_") for name, _ in found) for found in after)
-
-
-@dataclass(frozen=True)
-class DyingOnce:
-    """Reads as `read` does, but the first task that comes by kills its own process."""
-
-    read: Any
-    marker: str
-
-    def __call__(self, panel: Panel) -> Reading:
-        try:
-            os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return self.read(panel)  # type: ignore[no-any-return]
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError("a killed process went on")
 
 
 @pytest.mark.slow

@@ -22,11 +22,9 @@ from nwidth.report.surface import best_view
 from nwidth.runs import plan, run
 from tests.atlas.bumps import bumps, clusters_of
 from tests.atlas.test_runs import with_atlas
-from tests.report.test_browser import browser, visit
+from tests.report.test_browser import visit
 from tests.report.test_report import Page
 from tests.runs.studies import study_of
-
-__all__ = ["browser"]
 
 COUNT, RTOL, RANK, MODES = 4, 1e-3, 3, 3
 HEADINGS = (

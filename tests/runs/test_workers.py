@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -25,25 +23,10 @@ from nwidth.workers import executor_of
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import Reading
 from tests.clusters import WORKER_BYTES, real_cluster
+from tests.dying import DyingOnce
 from tests.runs.studies import add_run, left_in, snapshots_of, study_of
 
 RANK = 6
-
-
-@dataclass(frozen=True)
-class DyingOnce:
-    """Reads as `read` does, but the first task that comes by kills its own process, as the kernel does when memory is short."""
-
-    read: Any
-    marker: str
-
-    def __call__(self, panel: Panel) -> Reading:
-        try:
-            os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return self.read(panel)  # type: ignore[no-any-return]
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError("a killed process went on")
 
 
 @dataclass(frozen=True)

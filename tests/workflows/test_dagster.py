@@ -9,15 +9,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nwidth.config import Study, check_study
 from nwidth.errors import ConfigError
+from nwidth.mechanics.model import open_mechanics
+from nwidth.models.model import open_model
 from nwidth.runs.folder import RunFolder
+from nwidth.uncertainty.ensemble import open_ensemble
 from nwidth.workflows import dagster_definitions
+from nwidth_graphs.kernels.materials import law_record
+from tests.cube import CubeParameters
+from tests.cube.case import cube_law
+from tests.cube.case import store_of as store_of_cubes
+from tests.learning.families import design, fields, store_of
 from tests.runs.studies import add_run, snapshots_of
 
-dg = pytest.importorskip("dagster")
+dg = pytest.importorskip("dagster", reason="Dagster is not installed: pip install 'nwidth[dagster]'")
 
 SNAPSHOTS = snapshots_of(300, 12)
 
@@ -96,6 +105,38 @@ def test_the_assets_are_those_that_the_study_asks_for(tmp_path: Path, scheduler:
     assert {key.path[-1] for key in graph.materializable_asset_keys} == set(parents)
     plain = dagster_definitions(study_in(tmp_path, scheduler)).resolve_asset_graph()
     assert {key.path[-1] for key in plain.materializable_asset_keys} == {"bases"}
+
+
+def test_what_a_model_learns_and_draws_is_materialised(tmp_path: Path, scheduler: str, instance: Any) -> None:
+    """Classifier and draws follow the bases in one materialisation, and the second one trains and draws the same."""
+    pytest.importorskip("sklearn", reason="training of the classifier takes scikit-learn")
+    store_of(tmp_path, np.array([fields(speed, heat) for speed, heat in design()]))
+    uniform = {"distribution": "uniform", "low": 0.1, "high": 0.4}
+    tables = {
+        "atlas": {"of": "simulations", "clusters": 2, "minimum_size": 2, "rank": 4},
+        "learn": {"regression": "rbf"},
+        "uncertainty": {"parameters": {"speed": uniform, "heat": uniform}, "draws": 8},
+    }
+    study = study_in(tmp_path, scheduler, tables, rank=4)
+    first = materialised(study, instance)
+    assert set(first) == {"bases", "learned", "draws"}
+    assert open_model(study.run_folder).learned.clusters
+    drawn = open_ensemble(study.run_folder)
+    assert len(drawn.draws["speed"]) == 8
+    again = materialised(study, instance)
+    for asset in first:
+        assert again[asset].tags["dagster/data_version"] == first[asset].tags["dagster/data_version"] != ""
+
+
+def test_mechanics_are_materialised(tmp_path: Path, scheduler: str, instance: Any) -> None:
+    """A study with a table of mechanics ends with bodies in its model."""
+    store_of_cubes(tmp_path, [CubeParameters()], 3).rename(tmp_path / "store.zarr")
+    law = law_record(cube_law())
+    section = {"case": "tests.benchmarks.romnet:FamilyCase", "law": law, "duals": {"p": "p"}, "tolerance": 1e-3}
+    bases = {"fields": ["displacement", "p"], "basis": "each", "rtol": 1e-3, "route": "tsqr"}
+    study = study_in(tmp_path, scheduler, {"mechanics": section}, **bases)
+    assert set(materialised(study, instance)) == {"bases", "mechanics"}
+    assert open_mechanics(study.run_folder).bodies[0].rule.training <= 1e-3
 
 
 def test_the_check_tells_a_basis_whose_rank_was_too_small_for_its_tolerance(

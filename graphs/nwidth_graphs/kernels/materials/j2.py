@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nwidth_graphs.kernels.elements import Floats
 from nwidth_graphs.kernels.materials.elastic import LinearElastic
-from nwidth_graphs.kernels.materials.properties import common_range, require
-from nwidth_graphs.kernels.materials.protocol import Response, State, zero_state
+from nwidth_graphs.kernels.materials.properties import require
+from nwidth_graphs.kernels.materials.protocol import Response, State
 from nwidth_graphs.kernels.materials.return_mapping import (
-    STATE_SHAPES,
     IsotropicHardening,
     KinematicHardening,
+    ReturnMapped,
     backward_euler,
     constants_at,
 )
 
 
 @dataclass(frozen=True)
-class J2Plasticity:
+class J2Plasticity(ReturnMapped):
     """``J(s - X) <= R(p)``: the stress returns to the yield surface.
 
     Raises ValueError for a yield stress that is not positive.
@@ -31,22 +30,6 @@ class J2Plasticity:
 
     def __post_init__(self) -> None:
         require("the yield stress", self.isotropic.yield_stress, above=0.0)
-
-    @property
-    def size(self) -> int:
-        return 6
-
-    @property
-    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return STATE_SHAPES
-
-    @property
-    def temperature_range(self) -> tuple[float, float]:
-        return common_range(self)
-
-    def initial_state(self, strain: Floats, temperature: Floats) -> State:
-        """The virgin material."""
-        return zero_state(STATE_SHAPES, strain.shape[:-1])
 
     def __call__(self, strain: Floats, state: State, temperature: Floats, dt: float | Floats) -> Response:
         """One backward Euler step; its length plays no part."""

@@ -19,18 +19,40 @@ References: J. C. Simo, T. J. R. Hughes, Computational Inelasticity (1998), ch. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.elements import Floats
-from nwidth_graphs.kernels.materials.properties import Property, require, value_at
-from nwidth_graphs.kernels.materials.protocol import Response, State
+from nwidth_graphs.kernels.materials.properties import Property, common_range, require, value_at
+from nwidth_graphs.kernels.materials.protocol import Response, State, zero_state
 from nwidth_graphs.kernels.materials.tensors import CONTRACTION, DEVIATOR, IDENTITY, equivalent, stiffness
 
 STATE_SHAPES = {"plastic_strain": (6,), "alpha": (6,), "p": ()}
 """Plastic strain and kinematic variable with tensor shear, accumulated plastic strain."""
+
+
+class ReturnMapped:
+    """What all laws whose step is `backward_euler` have in common; a dataclass adds its parameters and the step."""
+
+    @property
+    def size(self) -> int:
+        return 6
+
+    @property
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return STATE_SHAPES
+
+    @property
+    def temperature_range(self) -> tuple[float, float]:
+        return common_range(self)
+
+    def initial_state(self, strain: Floats, temperature: Floats) -> State:
+        """The virgin material."""
+        return zero_state(STATE_SHAPES, strain.shape[:-1])
+
 
 # Newton's method takes three to eight steps; halving the widest bracket (1e3 in log dp) down to rounding takes 64.
 ITERATIONS = 80
