@@ -31,7 +31,7 @@ class MechanicsSection(Section):
     tolerance: Annotated[float, Field(ge=0, lt=1, description="of the cubature, relative, over all training states")] = 1e-5
     normalised: Annotated[bool, Field(description="choose points by the angle of their integrands")] = False
     volume: Annotated[bool, Field(description="integrate a constant, too")] = False
-    held_out: Annotated[tuple[str, ...], Field(description="simulations that the cubature is measured on")] = ()
+    held_out: Annotated[tuple[str, ...], Field(description="simulations that no body sees, on which it is measured")] = ()
     reconstruction: Annotated[
         Literal["gappy", "lasso", "gaussian-process"],
         Field(description="of dual fields: from their values at points, or by a regression trained on the reduced runs"),

@@ -11,12 +11,13 @@ import pytest
 
 from nwidth.errors import ConfigError, InputError, LayoutError, StoreError
 from nwidth.mechanics.files import read_mechanics
+from nwidth.mechanics.model import open_mechanics
 from nwidth.mechanics.options import MechanicsOptions
 from nwidth.mechanics.train import content_key_of, train_mechanics
 from nwidth.models.model import Model, open_model
 from nwidth_graphs.kernels.materials import LinearElastic
-from tests.cube import CubeParameters, reference_run
-from tests.cube.case import CubeCase, cube_law, store_of
+from tests.cube import CubeParameters, cube_run, reference_run
+from tests.cube.case import CubeCase, cube_law, inputs_of, store_of
 from tests.mechanics.cubes import PLASTIC, field, inputs, plastic_options, reduced, relative
 from tests.runs.studies import add_run
 
@@ -89,15 +90,64 @@ def test_trained_mechanics_are_read_back(fine: Model) -> None:
     assert (one.indicator[:, 4:] == other.indicator[:, 4:]).all()
 
 
-def test_held_out_simulations_measure_the_rule(tmp_path: Path, scheduler: str) -> None:
-    """A rule made on one run has a larger error on another, which is stated; what is seen is not what is held out."""
-    store = store_of(tmp_path, [CubeParameters(), CubeParameters(amplitude=300.0), CubeParameters(pressure=130.0)], 3)
-    model = reduced(tmp_path, store, scheduler, "held", rtol=1e-4)
-    options = plastic_options(1e-4, held_out=("cube-2",))
-    (body,) = train_mechanics(model, CubeCase(3), cube_law(), options=options).bodies
+HELD_OUT = [
+    CubeParameters(),
+    CubeParameters(amplitude=300.0),
+    CubeParameters(amplitude=340.0),
+    CubeParameters(centre=(0.9, 0.1, 0.1), width=12.0, amplitude=500.0),
+]
+"""Two to learn from, one between them, and one with its heat elsewhere."""
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Model:
+    """A model whose own bases have seen all four."""
+    folder = tmp_path_factory.mktemp("four")
+    return reduced(folder, store_of(folder, HELD_OUT, 3), scheduler, "held", rtol=1e-4)
+
+
+def test_held_out_simulations_measure_the_body(four: Model) -> None:
+    """The rule's error on what it has not seen is larger; a run between those learnt errs little, and one unlike them much."""
+    options = plastic_options(1e-4, held_out=("cube-2", "cube-3"))
+    (body,) = train_mechanics(four, CubeCase(3), cube_law(), options=options).bodies
     assert body.rule.training <= 1e-4
     assert body.rule.held_out is not None
-    assert body.rule.training < body.rule.held_out < 0.1
+    assert body.rule.held_out > 10 * body.rule.training
+    assert body.unseen is not None
+    assert (body.unseen.simulations, body.unseen.fields) == (("cube-2", "cube-3"), ("displacement", "p"))
+    like, unlike = body.unseen.errors
+    assert (like < 0.05).all()
+    assert (unlike > 10 * like).all()
+    assert unlike[1] > 0.5
+
+
+def test_held_out_errors_are_those_of_the_fields(four: Model) -> None:
+    """They are the differences of the fields that the trained model predicts, formed without the model's own reader."""
+    options = plastic_options(1e-4, held_out=("cube-2", "cube-3"))
+    (body,) = train_mechanics(four, CubeCase(3), cube_law(), options=options).bodies
+    assert body.modes == "mechanics/learnt/bases/displacement/displacement"
+    predicted = open_mechanics(four, CubeCase(3)).predict(**inputs_of(HELD_OUT[2]))["p"].values
+    truth = cube_run(HELD_OUT[2], 3).p
+    assert body.unseen is not None
+    assert body.unseen.errors[0, 1] == pytest.approx(np.linalg.norm(predicted - truth) / np.linalg.norm(truth), rel=1e-9)
+
+
+def test_bases_have_not_seen_what_is_held_out(four: Model, tmp_path: Path, scheduler: str) -> None:
+    """The body is that of a model of the other simulations alone, although the model's own bases know all of them."""
+    options = plastic_options(1e-4, held_out=("cube-2", "cube-3"))
+    (body,) = train_mechanics(four, CubeCase(3), cube_law(), options=options).bodies
+    alone = reduced(tmp_path, Path(four.manifest["store"]["url"]), scheduler, "two", rtol=1e-4, simulations=("cube-0", "cube-1"))
+    (other,) = train_mechanics(alone, CubeCase(3), cube_law(), options=options).bodies
+    assert other.modes == "bases/displacement/displacement"
+    assert body.rank == other.rank < four.bases["displacement"].rank
+    np.testing.assert_array_equal(body.points, other.points)
+    np.testing.assert_allclose(body.strains, other.strains, rtol=0, atol=1e-10 * np.abs(other.strains).max())
+
+
+def test_unknown_held_out_simulations_are_refused(four: Model) -> None:
+    """A name that the store does not have is no name to be passed over in silence."""
+    with pytest.raises(ConfigError, match=r"held_out: 'cube-9' is not in .* it has cube-0"):
+        train_mechanics(four, CubeCase(3), cube_law(), options=plastic_options(1e-4, held_out=("cube-9",)))
 
 
 def test_chunks_of_points_change_little(tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:

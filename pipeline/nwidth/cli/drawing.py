@@ -84,5 +84,16 @@ def mechanics_lines(told: Mapping[str, Any]) -> list[str]:
         ]
         if body["correlation"] is not None:
             listed.append(("indicator", f"of {body['indicator']}, correlation with the true error {body['correlation']:.3f}"))
+        if body["unseen"] is not None:
+            listed.append(("held out", _unseen_words(body["unseen"])))
         lines += [f"body {number}", *rows(listed)] if len(told["bodies"]) > 1 else rows(listed)
     return [*lines, *told["notes"]]
+
+
+def _unseen_words(found: Mapping[str, Any]) -> str:
+    """Errors on simulations that no part of the body has seen."""
+    errors = ", ".join(
+        f"{name} {of['median']:.1e} (at most {of['largest']:.1e})" for name, of in found["errors"].items() if of is not None
+    )
+    failed = f"; {count(len(found['failures']), 'march')} failed" if found["failures"] else ""
+    return f"errors of {errors or 'none'} on {count(len(found['simulations']), 'simulation')}{failed}"

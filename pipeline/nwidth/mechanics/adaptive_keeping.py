@@ -20,7 +20,7 @@ from nwidth.errors import InputError, StoreError
 from nwidth.mechanics.adaptive_origin import origin_of
 from nwidth.mechanics.adaptive_solution import AdaptiveSolution
 from nwidth.mechanics.body import ReducedBody
-from nwidth.mechanics.files import FOLDER, aside, mechanics_key, read_enrichments, read_mechanics, write_mechanics
+from nwidth.mechanics.files import FOLDER, LEARNT, aside, mechanics_key, read_enrichments, read_mechanics, write_mechanics
 from nwidth.mechanics.model import MechanicsModel
 from nwidth.mechanics.train import content_key_of, fresh
 
@@ -67,7 +67,7 @@ def _same(now: ReducedBody, then: ReducedBody) -> bool:
 def _still_used(path: Path, replaced: ReducedBody) -> list[Path]:
     """Bases of clusters, and enriched modes of other bodies; an enriched body holds all that its earlier version held."""
     earlier = (path / replaced.modes).parent
-    kept = [*(path / FOLDER).glob("cluster-*"), *(path / FOLDER).glob(f"{PREFIX}*")]
+    kept = [*(path / FOLDER).glob("cluster-*"), *(path / FOLDER).glob(LEARNT), *(path / FOLDER).glob(f"{PREFIX}*")]
     return [folder for folder in sorted(kept) if not (folder == earlier and folder.name.startswith(PREFIX))]
 
 

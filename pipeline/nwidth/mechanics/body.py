@@ -105,6 +105,20 @@ class RuleErrors:
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """What the body is worth on simulations that neither its bases, nor its rule, nor its calibration have seen."""
+
+    simulations: tuple[str, ...]
+    """S of them."""
+    fields: tuple[str, ...]
+    """F: displacement, and every dual field."""
+    errors: Floats
+    """(S, F) relative, all times together; NaN where the march failed."""
+    failures: tuple[str, ...]
+    """Why the march of each ended before its last time; empty where it did not."""
+
+
+@dataclass(frozen=True)
 class ReducedBody:
     """One basis with its points, its law and its dual fields."""
 
@@ -131,6 +145,8 @@ class ReducedBody:
     rule: RuleErrors
     tolerance: float
     """Of Newton's method."""
+    unseen: Unseen | None = None
+    """Its errors on simulations that were held out; None where there were none."""
 
     @property
     def rank(self) -> int:

@@ -10,6 +10,9 @@ Source  F. Casenave, N. Akkari, MCA 24 (2019) 41, in its intent; the identity is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,7 +62,11 @@ def training_inputs(basis: Basis, case: Case) -> tuple[dict[str, Floats], Indice
     A case may march in smaller steps than a solver wrote, and starts from a state that many do not write at all; errors as
     `calibrated`.
     """
-    coordinates = basis.coefficients.coords
+    return inputs_in(basis.coefficients.coords, case)
+
+
+def inputs_in(coordinates: Mapping[str, Any], case: Case) -> tuple[dict[str, Floats], Indices, Indices]:
+    """As `training_inputs`, of snapshots whose coordinates are given by name."""
     lacking = [name for name in case.inputs if name not in coordinates]
     if lacking:
         known = ", ".join(str(name) for name in coordinates)

@@ -4,6 +4,7 @@ model.zarr/mechanics/
   zarr.json                  attribute ``mechanics``: the records, with the names of their arrays
   0, 1, 2, ...               the arrays
   cluster-<k>/bases/...      bases of the clusters, where there is a dictionary
+  learnt/bases/...           bases of one body from which simulations are held out, which the model's own bases have seen
   enriched-<k>/...           modes and stress states of a body that full-order steps have enriched
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nwidth.errors import LayoutError, StoreError
-from nwidth.mechanics.body import DualField, Interpolation, ReducedBody, RuleErrors
+from nwidth.mechanics.body import DualField, Interpolation, ReducedBody, RuleErrors, Unseen
 from nwidth.models.classifiers import Scaling
 from nwidth.models.dual_regressors import MaternProcess, SparseLinear
 from nwidth.models.record_files import attributes_of, read_records, write_records
@@ -25,6 +26,8 @@ from nwidth_graphs.kernels.indicator import Calibration
 
 MECHANICS_SCHEMA = 1
 FOLDER = "mechanics"
+LEARNT = "learnt"
+"""Folder of the bases of one body, made without what is held out."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ KINDS = (
     DualField,
     Interpolation,
     RuleErrors,
+    Unseen,
     MaskedBasis,
     Calibration,
     Scaling,

@@ -33,7 +33,7 @@ class MechanicsOptions:
     volume: bool = False
     """Integrate a constant, too."""
     held_out: tuple[str, ...] = ()
-    """Simulations that the rule does not see, and on which it is measured."""
+    """Simulations that bases, rule and calibration do not see, and on which the body is measured."""
     reconstruction: Reconstruction = "gappy"
     """Of dual fields: from their values at the points, or by a regression on these, trained on the reduced model's own runs."""
     newton_tolerance: float = 1e-8

@@ -3,12 +3,14 @@
 model without an atlas            its own bases of displacement and dual fields ──> one body
 model with an atlas of runs       for each cluster: bases of its simulations (and borrowed ones), cubature, dual fields
                                   ──> K bodies; the classifier that `nw.learn` has taught chooses among them
+
+No basis of a body has seen what is held out: where the model's own have, its bases are made anew of the other simulations.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +21,9 @@ from nwidth.errors import ConfigError
 from nwidth.mechanics.body import ReducedBody
 from nwidth.mechanics.case import Case, case_named
 from nwidth.mechanics.cluster_bases import reduced_to
-from nwidth.mechanics.files import FOLDER, ReducedMechanics, aside, mechanics_key, read_mechanics, write_mechanics
+from nwidth.mechanics.files import FOLDER, LEARNT, ReducedMechanics, aside, mechanics_key, read_mechanics, write_mechanics
 from nwidth.mechanics.options import MechanicsOptions
-from nwidth.mechanics.training import Training, train_body
+from nwidth.mechanics.training import Training, check_store, train_body
 from nwidth.models.atlas import Atlas
 from nwidth.models.model import Model, open_model
 from nwidth.problems import Memory, content_token
@@ -33,6 +35,10 @@ from nwidth_graphs.kernels.partition import nearest, overlapping
 if TYPE_CHECKING:
     from nwidth.stores.protocol import SnapshotStore
 
+PARTED = (
+    "held-out errors are those of the bodies: the partition and its classifier were made with all simulations, those that are "
+    "held out among them"
+)
 OVERLAP = 0.1
 """Members that a cluster borrows from its neighbours, as a share of its own."""
 
@@ -64,7 +70,8 @@ def train_mechanics(
     store : optional
         The snapshots; by default the store that the model was reduced from.
     reduce : ReduceSection, optional
-        Of a dictionary: tolerance or rank, and inner products, of the clusters' bases; the model's own by default.
+        Tolerance or rank, and inner products, of the clusters' bases, and of those of one body that must not know what is held
+        out; the model's own by default.
     memory : of each worker
     client : distributed.Client, optional
         Workers; by default two threads of this process.
@@ -130,10 +137,12 @@ class Trainer:
         if mechanics_key(self.model.path) == self.key:
             return self.known()
         atlas = self.model.atlas if "atlas" in self.model.manifest else None
+        check_store(self.store, self.law, self.options)
         work = _Work(self, case_named(self.case) if isinstance(self.case, str) else self.case, executor, progress)
         with fresh(aside(self.model.path)):
             bodies = (work.one(),) if atlas is None else work.dictionary(atlas)
-            mechanics = ReducedMechanics(bodies, self.case_name, _notes(bodies))
+            notes = (*_notes(bodies), *([PARTED] if atlas is not None and self.options.held_out else ()))
+            mechanics = ReducedMechanics(bodies, self.case_name, notes)
             write_mechanics(self.model.path, mechanics, of=content_key_of(self.model), key=self.key)
         return mechanics
 
@@ -152,35 +161,53 @@ class _Work:
         return self.trainer.model.path
 
     def one(self) -> ReducedBody:
-        """The body of the model's own bases."""
-        model = self.trainer.model
-        bases = {basis.fields[0]: basis for basis in model.bases.values() if len(basis.fields) == 1}
-        simulations = tuple(dict.fromkeys(str(name) for name in model.snapshots["simulation"].values))
-        return train_body(self._training(self.path / "bases", bases, simulations))
+        """The body of the model's own bases; of bases without what is held out, where the model's have seen it."""
+        model, held_out = self.trainer.model, self.trainer.options.held_out
+        self._check_held_out([run.simulation for run in self.trainer.store.schema().runs], str(self.trainer.store.schema().url))
+        known = tuple(dict.fromkeys(str(name) for name in model.snapshots["simulation"].values))
+        learnt = tuple(name for name in known if name not in held_out)
+        if not learnt:
+            raise ConfigError("mechanics: all training simulations are held out; leave some to train on")
+        if learnt == known:
+            bases = {basis.fields[0]: basis for basis in model.bases.values() if len(basis.fields) == 1}
+            return train_body(self._training(self.path / "bases", bases, (*learnt, *held_out)))
+        return self._trained_apart(aside(self.path) / LEARNT, learnt, held_out)
 
     def dictionary(self, atlas: Atlas) -> tuple[ReducedBody, ...]:
         """A body for each cluster, on bases of its own simulations."""
-        options, store = self.trainer.options, self.trainer.store
+        options = self.trainer.options
         if atlas.of != "simulations":
             raise ConfigError(
                 "mechanics: the atlas is one of snapshots, and internal variables follow a whole simulation; partition with "
                 'of = "simulations"'
             )
-        bodies = []
+        self._check_held_out(atlas.items, "the atlas")
+        clusters = []
         for cluster, members in enumerate(_members(atlas)):
-            folder = aside(self.path) / f"cluster-{cluster}"
             learnt = tuple(name for name in members if name not in options.held_out)
             if not learnt:
                 raise ConfigError(f"mechanics: all simulations of cluster {cluster} are held out; leave some of each to train on")
-            memory = Memory(self.trainer.memory)
-            bases = reduced_to(folder, store, self._request(learnt), memory, self.executor, self.progress)
-            bodies.append(_moved(train_body(self._training(folder / "bases", bases, members))))
-        return tuple(bodies)
+            clusters.append((learnt, tuple(name for name in members if name in options.held_out)))
+        folders = [aside(self.path) / f"cluster-{cluster}" for cluster in range(len(clusters))]
+        return tuple(self._trained_apart(folder, *names) for folder, names in zip(folders, clusters, strict=True))
+
+    def _check_held_out(self, known: Sequence[str], where: str) -> None:
+        for name in self.trainer.options.held_out:
+            if name not in known:
+                raise ConfigError(f"mechanics.held_out: {name!r} is not in {where}; it has {', '.join(list(known)[:20])}")
+
+    def _trained_apart(self, folder: Path, learnt: tuple[str, ...], held_out: tuple[str, ...]) -> ReducedBody:
+        """A body on bases of some simulations alone, which are made in a folder of their own: two reads of these."""
+        memory = Memory(self.trainer.memory)
+        bases = reduced_to(folder, self.trainer.store, self._request(learnt), memory, self.executor, self.progress)
+        return _moved(train_body(self._training(folder / "bases", bases, (*learnt, *held_out))))
 
     def _request(self, simulations: tuple[str, ...]) -> ReduceSection:
-        """What every cluster is reduced with."""
-        options = self.trainer.options
-        given = self.trainer.reduce or ReduceSection(**self.trainer.model.manifest["reduce"])
+        """What every cluster, and one body without what is held out, is reduced with."""
+        options, known = self.trainer.options, self.trainer.model.manifest.get("reduce")
+        if self.trainer.reduce is None and known is None:
+            raise ConfigError(f"{self.path} does not know how it was reduced, and bodies need bases of their own; give reduce=")
+        given = self.trainer.reduce or ReduceSection(**known)
         fields = (options.displacement, *options.duals)
         products = given.inner_product
         if isinstance(products, str):

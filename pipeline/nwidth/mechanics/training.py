@@ -30,6 +30,7 @@ from nwidth.mechanics.meshes import LocalPoints, rules_of
 from nwidth.mechanics.options import MechanicsOptions
 from nwidth.mechanics.regressing import regressed
 from nwidth.mechanics.rules import CubatureData, found_rule
+from nwidth.mechanics.unseen import unseen_errors
 from nwidth.models.basis import Basis
 from nwidth.problems.stored import snapshot_ranges
 from nwidth.sources import StoreReader
@@ -99,7 +100,7 @@ class Training:
 
 
 def train_body(training: Training) -> ReducedBody:
-    """Train a body; two reads of the stress in all where simulations are held out, one otherwise.
+    """Train a body; one read of the stress, and one of everything of the simulations that are held out.
 
     Raises
     ------
@@ -109,7 +110,21 @@ def train_body(training: Training) -> ReducedBody:
         The mesh is inverted, integrals are zero, or a mask does not determine its modes.
     """
     check_training(training)
-    body, options = assembled_body(training), training.options
+    body = _taught(training, assembled_body(training))
+    held_out = _held_out(training)
+    if not held_out:
+        return body
+    folders = {name: training.folder(name) for name in (body.displacement, *(dual.name for dual in body.duals))}
+    ranges = _ranges(training.store, held_out)
+    unseen = unseen_errors(
+        body, training.store, ranges, training.case, folders, training.token, lambda graph: training.run(graph, "held-out runs")
+    )
+    return replace(body, unseen=unseen)
+
+
+def _taught(training: Training, body: ReducedBody) -> ReducedBody:
+    """The body with its calibration, and with regressions where these are asked for."""
+    options = training.options
     if not options.indicator:
         return body
     body = replace(body, calibration=calibrated(body, training.case, training.named[options.indicator], options))
@@ -158,8 +173,21 @@ def assembled_body(training: Training) -> ReducedBody:
 
 def check_training(training: Training) -> None:
     """Refuse, before any work, what cannot be trained on; see `train_body`."""
-    schema, options = training.store.schema(), training.options
-    if training.store.mesh() is None or training.store.integration_points() is None:
+    options = training.options
+    check_store(training.store, training.law, options)
+    for name in (options.displacement, *options.duals):
+        if name not in training.named:
+            raise ConfigError(f'mechanics: the model has no basis of {name!r} alone; reduce it with basis = "each"')
+        if training.named[name].centred:
+            raise ConfigError(
+                f"mechanics: the basis of {name!r} is centred, and its modes alone carry no load; reduce without centre"
+            )
+
+
+def check_store(store: SnapshotStore, law: Law, options: MechanicsOptions) -> None:
+    """Refuse a store without what a body needs, or a law that knows no such dual field; see `train_body`."""
+    schema = store.schema()
+    if store.mesh() is None or store.integration_points() is None:
         raise ConfigError(
             f"the store {schema.url} has no mesh with integration points, on which strains could be formed; ingest the solver's "
             "own files with their integration-point results"
@@ -172,14 +200,7 @@ def check_training(training: Training) -> None:
                 f"mechanics: {name!r} lies at {schema.fields[name].location}s, and a cubature needs it at integration points; "
                 "ask the solver for it there"
             )
-    for name in (options.displacement, *options.duals):
-        if name not in training.named:
-            raise ConfigError(f'mechanics: the model has no basis of {name!r} alone; reduce it with basis = "each"')
-        if training.named[name].centred:
-            raise ConfigError(
-                f"mechanics: the basis of {name!r} is centred, and its modes alone carry no load; reduce without centre"
-            )
-    known = {"flux", *training.law.state_shapes}
+    known = {"flux", *law.state_shapes}
     for name, variable in options.duals.items():
         if variable not in known:
             raise ConfigError(f"mechanics: the law has no {variable!r} for {name!r}; it has {', '.join(sorted(known))}")
@@ -202,12 +223,16 @@ def _cubature_data(training: Training, strains: Strains) -> CubatureData:
     """The integrands of training, and of what is held out, in blocks of points."""
     options, store = training.options, training.store
     info = store.schema().fields[options.stress]
-    held = tuple(name for name in training.simulations if name in options.held_out)
+    held = _held_out(training)
     seen = tuple(name for name in training.simulations if name not in options.held_out)
     if not seen:
         raise ConfigError("mechanics: all training simulations are held out; leave some to train on")
     unseen = replace(training, added=None)
     return CubatureData(_source(training, strains, info, seen), _source(unseen, strains, info, held) if held else None)
+
+
+def _held_out(training: Training) -> tuple[str, ...]:
+    return tuple(name for name in training.simulations if name in training.options.held_out)
 
 
 def _source(training: Training, strains: Strains, info: FieldInfo, simulations: Sequence[str]) -> IntegrandSource:

@@ -31,7 +31,7 @@ LARGEST_DOT = 120.0
 
 def mechanics_section(mechanics: ReducedMechanics, mesh: Mesh | None) -> Html:
     """All bodies: a table, notes, and for each its points on the mesh and its calibration."""
-    parts: list[Html] = [_overview(mechanics), _duals(mechanics)]
+    parts: list[Html] = [_overview(mechanics), _duals(mechanics), _unseen(mechanics)]
     parts += [tag("p", note, class_="note") for note in mechanics.notes]
     for number, body in enumerate(mechanics.bodies):
         if len(mechanics.bodies) > 1:
@@ -75,6 +75,27 @@ def _duals(mechanics: ReducedMechanics) -> Html:
         return Html("")
     head = ("body", "field", "of the law", "modes", "values in the mask", "errors grow at most")
     return table("Dual fields, reconstructed from the points", head, rows, numeric=range(3, 6))
+
+
+def _unseen(mechanics: ReducedMechanics) -> Html:
+    """Errors of every body on what was held out; nothing where nothing was."""
+    rows = [
+        (str(number), field, words.number(len(of)), words.number(len(of) - np.isfinite(of).sum()), *_middle_and_largest(of))
+        for number, body in enumerate(mechanics.bodies)
+        if body.unseen is not None
+        for field, of in zip(body.unseen.fields, body.unseen.errors.T, strict=True)
+    ]
+    if not rows:
+        return Html("")
+    head = ("body", "field", "simulations", "of which failed", "relative error, median", "largest")
+    return table(
+        "Simulations that were held out, solved by bodies that have seen nothing of them", head, rows, numeric=range(2, 6)
+    )
+
+
+def _middle_and_largest(errors: Floats) -> tuple[str, str]:
+    known = errors[np.isfinite(errors)]
+    return (words.error(float(np.median(known)), 2), words.error(float(known.max()), 2)) if known.size else ("–", "–")
 
 
 def _pictures(body: ReducedBody, mesh: Mesh | None, prefix: str) -> list[Html]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nwidth.config import ReduceSection, Study
 from nwidth.errors import ConfigError, NwidthError
 from nwidth.runs.executing import execution
@@ -15,6 +17,7 @@ from nwidth.runs.folder import MODEL, RunFolder
 from nwidth.workers import Progress
 
 if TYPE_CHECKING:
+    from nwidth.mechanics.body import Unseen
     from nwidth.mechanics.files import ReducedMechanics
     from nwidth.mechanics.options import MechanicsOptions
     from nwidth.sections import MechanicsSection
@@ -121,8 +124,21 @@ def summary(mechanics: ReducedMechanics) -> dict[str, Any]:
                 },
                 "indicator": body.indicating,
                 "correlation": None if body.calibration is None else body.calibration.correlation,
+                "unseen": None if body.unseen is None else _unseen(body.unseen),
             }
             for body in mechanics.bodies
         ],
         "notes": list(mechanics.notes),
+    }
+
+
+def _unseen(found: Unseen) -> dict[str, Any]:
+    """Errors on simulations that were held out; a field has None where all of them failed."""
+    errors = {name: of[np.isfinite(of)] for name, of in zip(found.fields, found.errors.T, strict=True)}
+    return {
+        "simulations": list(found.simulations),
+        "errors": {
+            name: {"median": float(np.median(of)), "largest": float(of.max())} if of.size else None for name, of in errors.items()
+        },
+        "failures": {name: why for name, why in zip(found.simulations, found.failures, strict=True) if why},
     }
