@@ -61,6 +61,14 @@ def test_a_run_makes_bases_clusters_classifier_and_bodies(ran: dict[str, Any]) -
         assert set(body["duals"]) == {"p", "stress"}
 
 
+def test_passes_and_mechanics_share_their_workers(ran: dict[str, Any]) -> None:
+    """The scheduler that the training ran on is that of the passes: no second cluster was started."""
+    lines = [json.loads(line) for line in (Path(ran["folder"]) / "ledger.jsonl").read_text().splitlines()]
+    (passes,) = (line for line in lines if line["event"] == "workers")
+    (training,) = (line for line in lines if line["event"] == "mechanics trained")
+    assert passes["scheduler"] == training["scheduler"]
+
+
 def test_a_second_run_finds_nothing_to_do(study: Path, ran: dict[str, Any]) -> None:
     """Bases, classifier and bodies are recognised: nothing is trained again, and a file of the training is not touched."""
     trained = Path(ran["model"]) / "mechanics" / "zarr.json"

@@ -7,8 +7,9 @@ workers ──local────> processes of this machine
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache, partial
 
 from nwidth.config import Study
 from nwidth.workers import ClusterExecutor, Progress, check_workers, connected_cluster, local_cluster
@@ -33,6 +34,24 @@ def execution(study: Study, progress: Progress | None = None) -> Iterator[Cluste
     with _jobs(study, progress) if workers.kind == "slurm" else cluster_of(study) as executor:
         check_workers(executor, workers.threads, workers.memory, workers.device)
         yield executor
+
+
+Workers = Callable[[], AbstractContextManager[ClusterExecutor]]
+"""Gives the workers of a study to a `with` block."""
+
+
+@contextmanager
+def execution_of_all(study: Study, progress: Progress | None = None) -> Iterator[Workers]:
+    """Workers for all that a run does: started when they are first asked for, and the same ones for the passes and for mechanics.
+
+    Without a table [mechanics] the passes alone take workers, and give them back before the rest is done.
+    """
+    if study.mechanics is None:
+        yield partial(execution, study, progress)
+        return
+    with ExitStack() as stack:
+        started = cache(lambda: stack.enter_context(execution(study, progress)))
+        yield lambda: nullcontext(started())
 
 
 def cluster_of(study: Study) -> AbstractContextManager[ClusterExecutor]:

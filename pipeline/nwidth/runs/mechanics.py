@@ -12,7 +12,7 @@ import numpy as np
 
 from nwidth.config import ReduceSection, Study
 from nwidth.errors import ConfigError, NwidthError
-from nwidth.runs.executing import execution
+from nwidth.runs.executing import Workers
 from nwidth.runs.folder import MODEL, RunFolder
 from nwidth.workers import Progress
 
@@ -64,7 +64,9 @@ def options_of(section: MechanicsSection) -> MechanicsOptions:
     return MechanicsOptions(**section.model_dump(exclude={"case", "law", "rtol", "rank"}))
 
 
-def mechanised(study: Study, folder: RunFolder, progress: Progress | None) -> tuple[dict[str, Any] | None, bool]:
+def mechanised(
+    study: Study, folder: RunFolder, workers: Workers, progress: Progress | None
+) -> tuple[dict[str, Any] | None, bool]:
     """Train the published model's mechanics as the study asks; (what they are, whether they were trained just now).
 
     Raises
@@ -93,13 +95,13 @@ def mechanised(study: Study, folder: RunFolder, progress: Progress | None) -> tu
     if mechanics_key(model.path) == trainer.key:
         return summary(trainer.known()), False
     try:
-        with execution(study, progress) as executor:
-            mechanics = trainer.train(executor, progress)
+        with workers() as executor:
+            mechanics, addresses = trainer.train(executor, progress), executor.addresses()
     except NwidthError as error:
         folder.note("mechanics not trained", error=f"{type(error).__name__}: {error}")
         raise
     told = summary(mechanics)
-    folder.note("mechanics trained", seconds=time.perf_counter() - clock, bodies=len(mechanics.bodies))
+    folder.note("mechanics trained", seconds=time.perf_counter() - clock, bodies=len(mechanics.bodies), **addresses)
     return told, True
 
 

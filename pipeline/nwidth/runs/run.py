@@ -21,7 +21,7 @@ from nwidth.models.atlas_files import write_atlas
 from nwidth.models.derived import FIELD_NORMS, write_per_field
 from nwidth.operations.observing import observed
 from nwidth.runs.budgets import with_memory
-from nwidth.runs.executing import execution
+from nwidth.runs.executing import Workers, execution_of_all
 from nwidth.runs.folder import MODEL, PARTIALS, REPORT, RunFolder
 from nwidth.runs.growth import runs_key
 from nwidth.runs.learning import FORGOTTEN, forgets, refuse_before_work, taught
@@ -126,7 +126,7 @@ def _run(
     study = with_memory(study)
     folder = RunFolder(study.run_folder)
     store = open_store(study.store_url, options=study.store_options)
-    with _room_on_disk(study), folder.held() as scratch:
+    with _room_on_disk(study), folder.held() as scratch, execution_of_all(study, progress) as workers:
         planned = store.reference()
         record, status = folder.record(), "nothing to do"
         offer = offer_of(study, store.schema(), folder.path / MODEL) if record is not None and not force else Offer()
@@ -145,13 +145,13 @@ def _run(
             if forgets(study, folder):
                 folder.note("forgotten", words=FORGOTTEN)
                 words.append(FORGOTTEN)
-            work = _Work(study, store, planned, ready, folder)
+            work = _Work(study, store, planned, ready, folder, workers)
             record, status = work.done(progress, on_resume), "done"
         try:
             learned, trained = taught(study, folder)
             if trained and status != "done":
                 status = "learnt"
-            mechanics, trained = mechanised(study, folder, progress)
+            mechanics, trained = mechanised(study, folder, workers, progress)
             if trained and status == "nothing to do":
                 status = "trained"
         finally:
@@ -178,6 +178,7 @@ class _Work:
     """The store's reference when the run was planned."""
     ready: Prepared
     folder: RunFolder
+    workers: Workers
 
     def done(
         self, progress: Progress | None, on_resume: Callable[[Mapping[str, tuple[int, int]]], None] | None
@@ -207,7 +208,7 @@ class _Work:
     def _execute(self, problem: Problem, attempt: Path, progress: Progress | None) -> dict[str, Any]:
         study, store, model = self.study, self.store, attempt / MODEL
         started, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
-        with execution(study, progress) as executor:
+        with self.workers() as executor:
             self.folder.note("workers", key=problem.token, workers=executor.description, **executor.addresses())
             guarded = Guarded(executor, store, self.planned)
             result = self.ready.reduce(problem, study.reduce, guarded, FolderSink(model), study.workers.device, progress)
