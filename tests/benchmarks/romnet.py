@@ -56,6 +56,7 @@ full_order_3 = partial(reference_fields, 3)
 full_order_4 = partial(reference_fields, 4)
 full_order_6 = partial(reference_fields, 6)
 full_order_12 = partial(reference_fields, 12)
+full_order_24 = partial(reference_fields, 24)
 
 
 @dataclass(frozen=True)

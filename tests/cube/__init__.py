@@ -7,6 +7,7 @@
     draw_parameters(count, seed)               a family of runs about the tabulated one
 
 - `solver`: Newton's method and the material, written for reading, sharing no code with what they judge
+- `linear`: solvers of Newton's linear systems, the fastest of each size, with `assembly`, `nested_dissection` and `multigrid`
 - `grid`: mesh, integration points, strains of displacements and of modes, forces, stiffness, mass
 - `family`: parameters of many runs
 - `stepper`: the same cube as a full-order plug-in of the package
@@ -15,12 +16,12 @@
 from tests.cube import solver
 from tests.cube.family import draw_parameters
 from tests.cube.grid import CubeGrid
+from tests.cube.linear import free_dofs
 from tests.cube.solver import (
     TIMES,
     CubeParameters,
     CubeRecords,
     cube_run,
-    free_dofs,
     reference_run,
     solve_cube,
     von_mises,

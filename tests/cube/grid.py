@@ -43,13 +43,13 @@ class CubeGrid:
     @cached_property
     def shape(self) -> Floats:
         """(8 points, 8 nodes) shape functions at the Gauss points of a cell."""
-        return np.asarray(np.prod(1 + _CORNERS * _GAUSS[:, None, :], axis=2) / 8)
+        return np.asarray(np.prod(1 + CORNERS * _GAUSS[:, None, :], axis=2) / 8)
 
     @cached_property
     def strain(self) -> Floats:
         """(8 points, 6, 24): nodal displacements of a cell -> strain with engineering shear."""
-        factors = 1 + _CORNERS * _GAUSS[:, None, :]
-        gradient = np.stack([_CORNERS[:, i] * np.delete(factors, i, axis=2).prod(axis=2) for i in range(3)], axis=1) / 8
+        factors = 1 + CORNERS * _GAUSS[:, None, :]
+        gradient = np.stack([CORNERS[:, i] * np.delete(factors, i, axis=2).prod(axis=2) for i in range(3)], axis=1) / 8
         gradient *= 2 / self.spacing
         operator = np.zeros((8, 6, 8, 3))
         for i in range(3):
@@ -95,8 +95,8 @@ class CubeGrid:
         return sp.csr_array(sp.kron(_assemble(local, self.hexahedra, len(self.nodes)), sp.eye_array(3)))
 
 
-_CORNERS = np.array([[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], float)
-_GAUSS = _CORNERS / np.sqrt(3.0)
+CORNERS = np.array([[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], float)
+_GAUSS = CORNERS / np.sqrt(3.0)
 
 
 def _assemble(local: Floats, numbers: NDArray[np.int64], size: int) -> sp.coo_array:

@@ -11,6 +11,7 @@ from nwidth.mesh import mesh_from_cells
 from tests.cube import solver
 from tests.cube.case import cube_law, parameters_of
 from tests.cube.grid import CubeGrid
+from tests.cube.linear import free_dofs
 
 
 def cube_stepper(cells: int) -> SmallStrainSolver:
@@ -18,7 +19,7 @@ def cube_stepper(cells: int) -> SmallStrainSolver:
     grid = CubeGrid(cells)
     mesh = mesh_from_cells(grid.nodes, [(12, grid.hexahedra)], length_unit="mm")
     fixed = np.ones(3 * mesh.n_points, bool)
-    fixed[solver.free_dofs(grid.nodes)] = False
+    fixed[free_dofs(grid.nodes)] = False
 
     def conditions(inputs: Mapping[str, float], time: float) -> Conditions:
         parameters = parameters_of(inputs)
