@@ -15,6 +15,7 @@ from typing import Any
 
 from nwidth.errors import FormatError, LayoutError, StoreError
 from nwidth.report import words
+from nwidth.taught import learned_lines, mechanics_lines, taught
 
 Description = dict[str, Any]
 _UNDERSTOOD = "give a snapshot store, a model.zarr, a folder under runs/, or a study (.toml)"
@@ -91,6 +92,7 @@ def _model(place: Path) -> Description:
         "store": manifest.get("store"),
         "mesh": {"points": mesh.n_points, "cells": mesh.n_cells, "length_unit": mesh.length_unit} if mesh else None,
         "provenance": manifest.get("provenance", {}),
+        **taught(place, str(manifest.get("provenance", {}).get("content_key", ""))),
         "stored_bytes": _folder_bytes(place),
     }
 
@@ -201,7 +203,8 @@ def _render_model(found: Mapping[str, Any]) -> list[str]:
     lines += _mesh_line(found["mesh"])
     for name, entry in found["bases"].items():
         lines += ["", *_basis_lines(name, entry)]
-    return lines
+    teachings = [*learned_lines(found["learned"]), *mechanics_lines(found["mechanics"])]
+    return [*lines, *([""] if teachings else []), *teachings]
 
 
 def _parent_lines(provenance: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,31 @@ def test_passes_and_mechanics_share_their_workers(ran: dict[str, Any]) -> None:
     assert passes["scheduler"] == training["scheduler"]
 
 
+def test_inspect_tells_what_was_taught(ran: dict[str, Any], tmp_path: Path) -> None:
+    """Classifier and bodies are in the words and in the document; damage to them is told, and the rest described all the same."""
+    model = Path(shutil.copytree(ran["model"], tmp_path / "model.zarr"))
+    found = json.loads(nwidth("inspect", str(model), "--json").stdout)
+    assert found["learned"]["clusters"] == 2
+    assert found["mechanics"]["bodies"] == ran["mechanics"]["bodies"]
+    text = nwidth("inspect", str(model)).stdout
+    assert "predicts from" in text
+    assert "solves load cases of tests.benchmarks.romnet:FamilyCase with 2 reduced bodies" in text
+    (model / "mechanics" / "zarr.json").write_text("{")
+    damaged = nwidth("inspect", str(model))
+    assert (damaged.returncode, "solves no load case" in damaged.stdout) == (0, True)
+    assert "projection error" in damaged.stdout
+
+
+def test_a_plan_says_what_comes_after_the_passes(study: Path) -> None:
+    """Reads and draws of mechanics and uncertainty are told, and that their time is not; the passes stay the plan's."""
+    found = json.loads(nwidth("plan", str(study), "--json").stdout)
+    assert [one["name"] for one in found["passes"]][-1] == "lift"
+    assert "2 reads of displacement, p and stress" in found["beyond"]["mechanics"]
+    assert "1 read of stress" in found["beyond"]["mechanics"]
+    assert "1\u202f000 draws in 500 tasks" in found["beyond"]["uncertainty"]
+    assert "not in this plan" in nwidth("plan", str(study)).stdout
+
+
 def test_a_second_run_finds_nothing_to_do(study: Path, ran: dict[str, Any]) -> None:
     """Bases, classifier and bodies are recognised: nothing is trained again, and a file of the training is not touched."""
     trained = Path(ran["model"]) / "mechanics" / "zarr.json"
@@ -112,6 +138,8 @@ def _drawn(study: Path, out: Path) -> dict[str, Any]:
     [
         ("run", "romnet:FamilyCase", "romnet:NoSuchCase", "cannot be loaded"),
         ("run", '"kind" = "NortonKinematic"', '"kind" = "Unobtainium"', "mechanics.law"),
+        ("plan", '"kind" = "NortonKinematic"', '"kind" = "Unobtainium"', "mechanics.law"),
+        ("run", '"smallest_norm"', '"held_out" = ["cube-999"]\n"smallest_norm"', "'cube-999' is not in"),
         ("predict", '"field" = "p"', '"field" = "q"', "the model answers no field 'q'"),
         ("predict", '"distribution" = "uniform"', '"distribution" = "cauchy"', "cauchy"),
         ("predict", '"omega" =', '"omegas" =', "lacks omega and has omegas"),

@@ -99,6 +99,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
                 ("truncation", plan["truncation"]),
                 ("workers", f"{plan['workers']}, {memory(plan['memory_bytes'])} each"),
                 ("kept", plan.get("kept") or "nothing"),
+                *plan.get("beyond", {}).items(),
             ]
         ),
         "",

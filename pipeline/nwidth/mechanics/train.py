@@ -163,7 +163,8 @@ class _Work:
     def one(self) -> ReducedBody:
         """The body of the model's own bases; of bases without what is held out, where the model's have seen it."""
         model, held_out = self.trainer.model, self.trainer.options.held_out
-        self._check_held_out([run.simulation for run in self.trainer.store.schema().runs], str(self.trainer.store.schema().url))
+        schema = self.trainer.store.schema()
+        check_held_out(self.trainer.options, [run.simulation for run in schema.runs], str(schema.url))
         known = tuple(dict.fromkeys(str(name) for name in model.snapshots["simulation"].values))
         learnt = tuple(name for name in known if name not in held_out)
         if not learnt:
@@ -181,7 +182,7 @@ class _Work:
                 "mechanics: the atlas is one of snapshots, and internal variables follow a whole simulation; partition with "
                 'of = "simulations"'
             )
-        self._check_held_out(atlas.items, "the atlas")
+        check_held_out(options, atlas.items, "the atlas")
         clusters = []
         for cluster, members in enumerate(_members(atlas)):
             learnt = tuple(name for name in members if name not in options.held_out)
@@ -190,11 +191,6 @@ class _Work:
             clusters.append((learnt, tuple(name for name in members if name in options.held_out)))
         folders = [aside(self.path) / f"cluster-{cluster}" for cluster in range(len(clusters))]
         return tuple(self._trained_apart(folder, *names) for folder, names in zip(folders, clusters, strict=True))
-
-    def _check_held_out(self, known: Sequence[str], where: str) -> None:
-        for name in self.trainer.options.held_out:
-            if name not in known:
-                raise ConfigError(f"mechanics.held_out: {name!r} is not in {where}; it has {', '.join(list(known)[:20])}")
 
     def _trained_apart(self, folder: Path, learnt: tuple[str, ...], held_out: tuple[str, ...]) -> ReducedBody:
         """A body on bases of some simulations alone, which are made in a folder of their own: two reads of these."""
@@ -231,6 +227,19 @@ class _Work:
             token=self.trainer.key,
             progress=self.progress,
         )
+
+
+def check_held_out(options: MechanicsOptions, known: Sequence[str], where: str) -> None:
+    """Refuse to hold out what is not there.
+
+    Raises
+    ------
+    ConfigError
+        Names the simulation.
+    """
+    for name in options.held_out:
+        if name not in known:
+            raise ConfigError(f"mechanics.held_out: {name!r} is not in {where}; it has {', '.join(list(known)[:20])}")
 
 
 def content_key_of(model: Model) -> str:

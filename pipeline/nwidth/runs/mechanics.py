@@ -8,8 +8,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nwidth.config import ReduceSection, Study
 from nwidth.errors import ConfigError, NwidthError
 from nwidth.runs.executing import Workers
@@ -17,15 +15,14 @@ from nwidth.runs.folder import MODEL, RunFolder
 from nwidth.workers import Progress
 
 if TYPE_CHECKING:
-    from nwidth.mechanics.body import Unseen
-    from nwidth.mechanics.files import ReducedMechanics
     from nwidth.mechanics.options import MechanicsOptions
     from nwidth.sections import MechanicsSection
+    from nwidth.stores.protocol import SnapshotStore
     from nwidth_graphs.kernels.materials import Law
 
 
-def refuse_mechanics(study: Study) -> None:
-    """Refuse a table [mechanics] that names no case or no law, before anything is read.
+def refuse_mechanics(study: Study, store: SnapshotStore) -> None:
+    """Refuse a table [mechanics] that names no case or no law, or does not fit the store, before a field is read.
 
     Raises
     ------
@@ -35,10 +32,13 @@ def refuse_mechanics(study: Study) -> None:
     if study.mechanics is None:
         return
     from nwidth.mechanics.case import case_named
+    from nwidth.mechanics.train import check_held_out
+    from nwidth.mechanics.training import check_store
 
     case_named(study.mechanics.case)
-    law_of(study.mechanics)
-    options_of(study.mechanics)
+    law, options = law_of(study.mechanics), options_of(study.mechanics)
+    check_store(store, law, options)
+    check_held_out(options, [run.simulation for run in store.schema().runs], str(store.schema().url))
 
 
 def law_of(section: MechanicsSection) -> Law:
@@ -78,6 +78,7 @@ def mechanised(
     if section is None:
         return None, False
     from nwidth.mechanics.files import mechanics_key
+    from nwidth.mechanics.summary import summary
     from nwidth.mechanics.train import Trainer
     from nwidth.models.model import open_model
     from nwidth.stores import open_store
@@ -110,37 +111,3 @@ def _reduce(study: Study) -> ReduceSection:
     if section is None or (section.rtol is None and section.rank is None):
         return study.reduce
     return study.reduce.model_copy(update={"rtol": section.rtol, "rank": section.rank})
-
-
-def summary(mechanics: ReducedMechanics) -> dict[str, Any]:
-    """What was trained, and how good it is, as scalars and words: for a record, a table, a ledger."""
-    return {
-        "case": mechanics.case,
-        "bodies": [
-            {
-                "modes": body.rank,
-                "points": len(body.points),
-                "cubature": vars(body.rule),
-                "duals": {
-                    dual.name: {"modes": dual.masked.modes, "amplification": dual.masked.amplification} for dual in body.duals
-                },
-                "indicator": body.indicating,
-                "correlation": None if body.calibration is None else body.calibration.correlation,
-                "unseen": None if body.unseen is None else _unseen(body.unseen),
-            }
-            for body in mechanics.bodies
-        ],
-        "notes": list(mechanics.notes),
-    }
-
-
-def _unseen(found: Unseen) -> dict[str, Any]:
-    """Errors on simulations that were held out; a field has None where all of them failed."""
-    errors = {name: of[np.isfinite(of)] for name, of in zip(found.fields, found.errors.T, strict=True)}
-    return {
-        "simulations": list(found.simulations),
-        "errors": {
-            name: {"median": float(np.median(of)), "largest": float(of.max())} if of.size else None for name, of in errors.items()
-        },
-        "failures": {name: why for name, why in zip(found.simulations, found.failures, strict=True) if why},
-    }

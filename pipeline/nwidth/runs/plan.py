@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,9 @@ from nwidth.config import Study
 from nwidth.errors import PlanError
 from nwidth.problems import Cut, Memory, inner_product_of, problem_from_store, rank_bound
 from nwidth.problems.comparing import with_reads
+from nwidth.runs.beyond import beyond
 from nwidth.runs.budgets import with_memory
+from nwidth.runs.mechanics import refuse_mechanics
 from nwidth.runs.resume import kept_words
 from nwidth.stages.problem import Problem
 from nwidth.stages.route import REDUCTIONS, RouteCost, choose_route
@@ -75,6 +77,8 @@ class Plan:
     """Every route that was considered."""
     kept: str = ""
     """Which partials a run that is killed leaves to the next, in words."""
+    beyond: Mapping[str, str] = field(default_factory=dict)
+    """Table of the study -> what it will do that is not among the passes, as far as it is known, in words."""
 
     @property
     def bytes_to_read(self) -> int:
@@ -116,12 +120,17 @@ def plan(study: Study) -> Plan:
     """
     study = with_memory(study)
     store = open_store(study.store_url, options=study.store_options)
+    refuse_mechanics(study, store)
     with tempfile.TemporaryDirectory(prefix="nwidth-") as scratch:
-        if study.atlas is not None:
-            from nwidth.runs.dictionary import prepared_atlas
+        return replace(_planned(study, store, Path(scratch)), beyond=beyond(study, store))
 
-            return prepared_atlas(study, store, Path(scratch)).plan
-        return prepare(study, store, Path(scratch))[0]
+
+def _planned(study: Study, store: SnapshotStore, scratch: Path) -> Plan:
+    if study.atlas is not None:
+        from nwidth.runs.dictionary import prepared_atlas
+
+        return prepared_atlas(study, store, scratch).plan
+    return prepare(study, store, scratch)[0]
 
 
 def prepare(study: Study, store: SnapshotStore, scratch: Path) -> tuple[Plan, Problem, tuple[tuple[int, int], ...]]:

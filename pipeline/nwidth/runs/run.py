@@ -55,7 +55,7 @@ class RunResult:
     learned: Mapping[str, Any] | None = None
     """What the model has learnt, as `nwidth.stages.learning.summary`; None without a table ``[learn]``."""
     mechanics: Mapping[str, Any] | None = None
-    """What was trained, as `nwidth.runs.mechanics.summary`; None without a table ``[mechanics]``."""
+    """What was trained, as `nwidth.mechanics.summary.summary`; None without a table ``[mechanics]``."""
 
     @property
     def model(self) -> Path:
@@ -133,7 +133,7 @@ def _run(
         words = [offer.words] if offer.words else []
         ready = prepared(study, store, offer, scratch / "patches")
         refuse_before_work(study, store, ready.ranges)
-        refuse_mechanics(study)
+        refuse_mechanics(study, store)
         if record is not None and (offer.how == "none" or _is_of(record, ready.problem)) and not force:
             folder.sweep()
             folder.note(status, key=record["provenance"]["content_key"])
