@@ -226,22 +226,21 @@ def _plastic_increment(trial: Floats, alpha: Floats, dt: float) -> Floats:
 def _flow_and_tangent(trial: Floats, alpha: Floats, dp: Floats, h: Floats, dt: float) -> tuple[Floats, Floats]:
     """Flow direction and the derivative of the backward Euler stress with respect to the strain (unsymmetric).
 
-    With ``n = beta / J(beta)``, ``g = ddp / dstrain`` and ``k = 2/3 C D h^2`` the derivative of beta is ``2 mu DEV + k alpha g``
-    and that of its size ``3 mu n + 3/2 k (n : alpha) g``: to be elastic, the tangent lacks a multiple of DEV and rank two.
+    With ``n = beta / J(beta)``, ``ddp = g n . dstrain`` and ``k = C D h^2``, beta changes by
+    ``(2 mu DEV + 2/3 k g alpha n^T) dstrain`` and its size by ``(3 mu + k g (n : alpha)) n . dstrain``: to be elastic, the tangent
+    lacks a multiple of DEV and a product of two vectors.
     """
     beta = trial - HARDENING / 1.5 * alpha * h[:, None]
     size = _equivalent(beta)
     normal = beta / size[:, None]
-    recall, inner = HARDENING * RECALL * h**2, (normal * alpha) @ CONTRACTION
-    # ddp = gradient . dstrain, multiplied through by dp because the viscous term divides by it and dp may underflow to zero.
-    slope = 3 * SHEAR + HARDENING * h**2 - recall * inner
-    gradient = (3 * SHEAR * dp / (dp * slope + DRAG / EXPONENT * (dp / dt) ** (1 / EXPONENT)))[:, None] * normal
-    share = (1.5 * dp / size)[:, None]
-    d_size = 3 * SHEAR * normal + (recall * inner)[:, None] * gradient
-    left = np.stack([normal, alpha], axis=2)
-    right = np.stack([1.5 * gradient - share * d_size, share * (2 / 3 * recall)[:, None] * gradient], axis=1)
-    lacking = 2 * SHEAR * np.matmul(left, right)
-    lacking += (2 * SHEAR) ** 2 * share[:, :, None] * DEVIATOR
+    k, inner = HARDENING * RECALL * h**2, (normal * alpha) @ CONTRACTION
+    # Multiplied through by dp because the viscous term divides by it and dp may underflow to zero.
+    slope = 3 * SHEAR + HARDENING * h**2 - k * inner
+    g = 3 * SHEAR * dp / (dp * slope + DRAG / EXPONENT * (dp / dt) ** (1 / EXPONENT))
+    turn = 1.5 * dp / size
+    left = (1.5 * g - turn * (3 * SHEAR + k * g * inner))[:, None] * normal + (2 / 3 * turn * k * g)[:, None] * alpha
+    lacking = (2 * SHEAR * left)[:, :, None] * normal[:, None, :]
+    lacking += ((2 * SHEAR) ** 2 * turn)[:, None, None] * DEVIATOR
     return 1.5 * normal, np.subtract(ELASTIC, lacking, out=lacking)
 
 
