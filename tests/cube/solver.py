@@ -227,8 +227,8 @@ def _flow_and_tangent(trial: Floats, alpha: Floats, dp: Floats, h: Floats, dt: f
     """Flow direction and the derivative of the backward Euler stress with respect to the strain (unsymmetric).
 
     With ``n = beta / J(beta)``, ``ddp = g n . dstrain`` and ``k = C D h^2``, beta changes by
-    ``(2 mu DEV + 2/3 k g alpha n^T) dstrain`` and its size by ``(3 mu + k g (n : alpha)) n . dstrain``: to be elastic, the tangent
-    lacks a multiple of DEV and a product of two vectors.
+    ``(2 mu DEV + 2/3 k g alpha n^T) dstrain`` and its size by ``(3 mu + k g (n : alpha)) n . dstrain``: to be elastic, it lacks a
+    multiple of DEV and a product of two vectors.
     """
     beta = trial - HARDENING / 1.5 * alpha * h[:, None]
     size = _equivalent(beta)
