@@ -115,6 +115,34 @@ def test_a_pool_saves_passes() -> None:
     assert pooled.rule.error <= 1e-4
 
 
+def test_chunks_in_turn_save_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Visits of every eighth of 64 chunks read less than a third of what visits of all do, for as many points within a tenth."""
+    G, weights = cube_integrands(10)
+    chunks = source(G, weights, [27] * 64)
+    in_turn = one_level_rule(chunks, 1e-4, compute, pool=200)
+    monkeypatch.setattr("nwidth_graphs.cubature_search.PARTS", 1)
+    of_all = one_level_rule(chunks, 1e-4, compute, pool=200)
+    assert in_turn.rule.error <= 1e-4
+    assert in_turn.passes <= of_all.passes / 3
+    assert in_turn.bytes_read <= in_turn.passes * G.nbytes
+    assert len(in_turn.rule.points) == pytest.approx(len(of_all.rule.points), rel=0.1)
+
+
+@pytest.mark.parametrize("useful", [0, 5, 15])
+def test_the_one_chunk_that_helps_is_found(useful: int) -> None:
+    """Whichever of 16 chunks holds the only points that help, its turn comes; what nothing helps ends as the optimum."""
+    weights = np.ones(32)
+    G = np.zeros((2, 32))
+    G[:, 2 * useful : 2 * useful + 2] = np.eye(2)
+    found = one_level_rule(source(G, weights, [2] * 16), 1e-6, compute, pool=200)
+    assert sorted(found.rule.points.tolist()) == [2 * useful, 2 * useful + 1]
+    assert found.rule.ended == "tolerance"
+    # Full weights of both signs, and an integral that no non-negative rule has.
+    signed = np.where(np.arange(32) == 0, -1.0, 1e-3)
+    nothing = one_level_rule(source(np.ones((1, 32)), signed, [2] * 16), 1e-6, compute, pool=200)
+    assert (nothing.rule.ended, len(nothing.rule.points)) == ("optimum", 0)
+
+
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(1, 60), min_size=1, max_size=70), normalised=st.booleans(), seed=st.integers(0, 2**32 - 1))
 def test_any_chunking_gives_the_same_rule(cuts: list[int], normalised: bool, seed: int) -> None:
