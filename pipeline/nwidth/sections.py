@@ -28,6 +28,9 @@ class MechanicsSection(Section):
         Literal["two-level", "one-level"],
         Field(description="of cubature points: one read of the stress, or one per pool of points"),
     ] = "two-level"
+    points: Annotated[
+        Literal["own", "shared"], Field(description="of a dictionary: each body its own, or one set with weights of each")
+    ] = "own"
     tolerance: Annotated[float, Field(ge=0, lt=1, description="of the cubature, relative, over all training states")] = 1e-5
     normalised: Annotated[bool, Field(description="choose points by the angle of their integrands")] = False
     volume: Annotated[bool, Field(description="integrate a constant, too")] = False

@@ -54,8 +54,9 @@ def mechanics_lines(found: Mapping[str, Any] | None) -> list[str]:
     if "damaged" in found:
         return [f"  solves no load case: {found['damaged']}"]
     versions = f", enriched {words.count(found['enrichments'], 'time')}" if found["enrichments"] else ""
+    shared = ", all at the same points" if found["shared_points"] else ""
     bodies = "one reduced body" if len(found["bodies"]) == 1 else f"{len(found['bodies'])} reduced bodies"
-    lines = [f"  solves load cases of {found['case']} with {bodies}{versions}"]
+    lines = [f"  solves load cases of {found['case']} with {bodies}{shared}{versions}"]
     for number, body in enumerate(found["bodies"]):
         lines += [f"    body {number}: {_body_words(body)}"]
     return [*lines, *(f"    {note}" for note in found["notes"])]

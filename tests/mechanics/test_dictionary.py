@@ -15,6 +15,8 @@ import nwidth as nw
 from nwidth.config import AtlasSection, ReduceSection
 from nwidth.errors import ConfigError, InputError, RunError
 from nwidth.mechanics.model import MechanicsModel, open_mechanics
+from nwidth.mechanics.train import content_key_of
+from nwidth.taught import mechanics_lines, taught
 from nwidth.uncertainty.distributions import Choice, Constant, Uniform
 from nwidth.uncertainty.quantities import Quantity
 from tests.cube import CubeParameters
@@ -105,6 +107,26 @@ def test_monte_carlo_of_a_dictionary(trained: MechanicsModel, tmp_path: Path) ->
     assert found.document["verified"]["errors"]["p"]["median"] < 0.1
     peaks = found.draws["peak"].values
     assert found.estimates["peak"]["mean"] == pytest.approx(peaks.mean())
+
+
+def test_bodies_may_share_their_points(trained: MechanicsModel, tmp_path: Path) -> None:
+    """One set of points, fewer than both bodies have apart, weights of each body's own, to the same tolerance."""
+    copy = Path(shutil.copytree(trained.model.path, tmp_path / "model.zarr"))
+    bases = ReduceSection(rtol=1e-3, route="tsqr", inner_product={"displacement": "mass"})
+    nw.train_mechanics(copy, CubeCase(CELLS), cube_law(), options=plastic_options(1e-4, points="shared"), reduce=bases)
+    opened = open_mechanics(copy, CubeCase(CELLS))
+    assert (opened.mechanics.shared_points, trained.mechanics.shared_points) == (True, False)
+    first, second = opened.bodies
+    np.testing.assert_array_equal(first.points, second.points)
+    assert len(np.unique(first.points)) == len(first.points) < sum(len(body.points) for body in trained.bodies)
+    for body, apart in zip(opened.bodies, trained.bodies, strict=True):
+        assert body.rule.training <= 1e-4
+        assert np.count_nonzero(body.weights) == body.rule.points <= 1.3 * apart.rule.points
+        # The same modes: displacement at a training run is that of the body apart, within what two rules of that tolerance do.
+        given = inputs(RUNS[:2])
+        here, there = (found.solve(CubeCase(CELLS), given).history.q for found in (body, apart))
+        assert np.linalg.norm(here - there) <= 5e-3 * np.linalg.norm(there)
+    assert "at the same points" in "".join(mechanics_lines(taught(copy, content_key_of(opened.model))["mechanics"]))
 
 
 def test_a_regression_corrects_dual_fields(trained: MechanicsModel, tmp_path: Path) -> None:

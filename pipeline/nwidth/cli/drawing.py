@@ -69,7 +69,8 @@ def _verified_rows(verified: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 def mechanics_lines(told: Mapping[str, Any]) -> list[str]:
     """What was trained of reduced mechanics, in words."""
-    lines = [f"reduced mechanics of {told['case']}"]
+    shared = f": {len(told['bodies'])} bodies at the same points" if told["shared_points"] else ""
+    lines = [f"reduced mechanics of {told['case']}{shared}"]
     for number, body in enumerate(told["bodies"]):
         rule = body["cubature"]
         held = "" if rule["held_out"] is None else f", {rule['held_out']:.1e} held out"

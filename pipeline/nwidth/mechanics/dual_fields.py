@@ -93,12 +93,18 @@ def with_interpolation_points(rule: Indices, bases: Sequence[DualBasis], rows: M
     return mask_of(rule, new)
 
 
+def places_of(some: Indices, points: Indices) -> Indices:
+    """Where some of the points stand among all of them, which are in no order."""
+    sorter = np.argsort(points)
+    return np.asarray(sorter[np.searchsorted(points, some, sorter=sorter)])
+
+
 def dual_field(basis: DualBasis, rule: Indices, rows: Indices, points: Indices, smallest_norm: float) -> DualField:
     """One dual field with its mask: all components at the rule's points, and the interpolation rows.
 
     Parameters
     ----------
-    rule : (r,) points of the rule; points : (n,) those of the body
+    rule : (r,) points of the rule, or of the rules of all bodies; points : (n,) those of the body
     rows : interpolation rows of this field
 
     Raises
@@ -109,8 +115,7 @@ def dual_field(basis: DualBasis, rule: Indices, rows: Indices, points: Indices, 
     c = basis.components
     of_rule = (rule[:, None] * c + np.arange(c)).ravel()
     numbers = mask_of(of_rule, rows)
-    sorter = np.argsort(points)
-    place = sorter[np.searchsorted(points, numbers // c, sorter=sorter)]
+    place = places_of(numbers // c, points)
     try:
         masked = masked_basis(basis.rows(numbers), numbers)
     except ValueError as error:

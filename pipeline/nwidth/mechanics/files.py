@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nwidth.errors import LayoutError, StoreError
 from nwidth.mechanics.body import DualField, Interpolation, ReducedBody, RuleErrors, Unseen
 from nwidth.models.classifiers import Scaling
@@ -39,6 +41,12 @@ class ReducedMechanics:
     """Name of the case that it was trained with, where it has one."""
     notes: tuple[str, ...]
     """What was done otherwise than asked, in words."""
+
+    @property
+    def shared_points(self) -> bool:
+        """Whether several bodies have the same points, so that a history may be handed from one to another."""
+        first = self.bodies[0].points
+        return len(self.bodies) > 1 and all(np.array_equal(body.points, first) for body in self.bodies)
 
 
 KINDS = (

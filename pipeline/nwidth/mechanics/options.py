@@ -9,6 +9,7 @@ from typing import Literal
 from nwidth.errors import ConfigError
 
 Search = Literal["two-level", "one-level"]
+Points = Literal["own", "shared"]
 Reconstruction = Literal["gappy", "lasso", "gaussian-process"]
 
 
@@ -26,6 +27,8 @@ class MechanicsOptions:
     """Dual field whose residual is the error indicator; the first by default."""
     search: Search = "two-level"
     """Of cubature points: one read of the stress, or a read for every pool of points; see `nwidth_graphs.cubature`."""
+    points: Points = "own"
+    """Of the bodies of a dictionary: each its own, or one set for all of them, with weights of each body's own."""
     tolerance: float = 1e-5
     """Of the cubature, on ``||G omega - b|| / ||b||``."""
     normalised: bool = False

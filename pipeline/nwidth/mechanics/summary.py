@@ -14,6 +14,7 @@ def summary(mechanics: ReducedMechanics) -> dict[str, Any]:
     """All bodies: modes, points, what the cubature and the indicator are worth, errors on what was held out."""
     return {
         "case": mechanics.case,
+        "shared_points": mechanics.shared_points,
         "bodies": [
             {
                 "modes": body.rank,

@@ -23,6 +23,7 @@ from nwidth.mechanics.case import Case, case_named
 from nwidth.mechanics.cluster_bases import reduced_to
 from nwidth.mechanics.files import FOLDER, LEARNT, ReducedMechanics, aside, mechanics_key, read_mechanics, write_mechanics
 from nwidth.mechanics.options import MechanicsOptions
+from nwidth.mechanics.sharing import bodies_on_shared_points
 from nwidth.mechanics.training import Training, check_store, train_body
 from nwidth.models.atlas import Atlas
 from nwidth.models.model import Model, open_model
@@ -172,7 +173,7 @@ class _Work:
         if learnt == known:
             bases = {basis.fields[0]: basis for basis in model.bases.values() if len(basis.fields) == 1}
             return train_body(self._training(self.path / "bases", bases, (*learnt, *held_out)))
-        return self._trained_apart(aside(self.path) / LEARNT, learnt, held_out)
+        return _moved(train_body(self._apart(aside(self.path) / LEARNT, learnt, held_out)))
 
     def dictionary(self, atlas: Atlas) -> tuple[ReducedBody, ...]:
         """A body for each cluster, on bases of its own simulations."""
@@ -190,13 +191,15 @@ class _Work:
                 raise ConfigError(f"mechanics: all simulations of cluster {cluster} are held out; leave some of each to train on")
             clusters.append((learnt, tuple(name for name in members if name in options.held_out)))
         folders = [aside(self.path) / f"cluster-{cluster}" for cluster in range(len(clusters))]
-        return tuple(self._trained_apart(folder, *names) for folder, names in zip(folders, clusters, strict=True))
+        trainings = [self._apart(folder, *names) for folder, names in zip(folders, clusters, strict=True)]
+        bodies = bodies_on_shared_points(trainings) if options.points == "shared" else map(train_body, trainings)
+        return tuple(_moved(body) for body in bodies)
 
-    def _trained_apart(self, folder: Path, learnt: tuple[str, ...], held_out: tuple[str, ...]) -> ReducedBody:
-        """A body on bases of some simulations alone, which are made in a folder of their own: two reads of these."""
+    def _apart(self, folder: Path, learnt: tuple[str, ...], held_out: tuple[str, ...]) -> Training:
+        """The training of a body on bases of some simulations alone, made in a folder of their own: two reads of these."""
         memory = Memory(self.trainer.memory)
         bases = reduced_to(folder, self.trainer.store, self._request(learnt), memory, self.executor, self.progress)
-        return _moved(train_body(self._training(folder / "bases", bases, (*learnt, *held_out))))
+        return self._training(folder / "bases", bases, (*learnt, *held_out))
 
     def _request(self, simulations: tuple[str, ...]) -> ReduceSection:
         """What every cluster, and one body without what is held out, is reduced with."""

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.errors import ConfigError, InputError
-from nwidth.mechanics.body import DualField, Interpolation, ReducedBody, RuleErrors
+from nwidth.mechanics.body import Interpolation, ReducedBody, RuleErrors
 from nwidth.mechanics.calibrating import calibrated
 from nwidth.mechanics.case import Case
-from nwidth.mechanics.dual_fields import DualBasis, dual_field, interpolation_points, with_interpolation_points
+from nwidth.mechanics.dual_fields import DualBasis, dual_field, interpolation_points, places_of, with_interpolation_points
 from nwidth.mechanics.integrands import MoreStates, StoreMesh, Strains, WorkReader
 from nwidth.mechanics.meshes import LocalPoints, rules_of
 from nwidth.mechanics.options import MechanicsOptions
@@ -36,6 +36,7 @@ from nwidth.problems.stored import snapshot_ranges
 from nwidth.sources import StoreReader
 from nwidth.workers import Executor, Progress
 from nwidth_graphs.cubature import IntegrandSource
+from nwidth_graphs.cubature_search import DistributedRule
 from nwidth_graphs.kernels.materials import Law, law_record
 from nwidth_graphs.kernels.strains import voigt_order
 from nwidth_graphs.layout import Panel, panels
@@ -110,7 +111,12 @@ def train_body(training: Training) -> ReducedBody:
         The mesh is inverted, integrals are zero, or a mask does not determine its modes.
     """
     check_training(training)
-    body = _taught(training, assembled_body(training))
+    return finished_body(training, assembled_body(training))
+
+
+def finished_body(training: Training, body: ReducedBody) -> ReducedBody:
+    """The body with what it learns from its own runs, and with its errors on simulations that it has not seen."""
+    body = _taught(training, body)
     held_out = _held_out(training)
     if not held_out:
         return body
@@ -135,13 +141,42 @@ def _taught(training: Training, body: ReducedBody) -> ReducedBody:
 
 def assembled_body(training: Training) -> ReducedBody:
     """The body without its calibration; errors as `train_body`, but that nothing is checked before the work."""
-    options, strains = training.options, strains_of(training)
-    found, held_out = found_rule(_cubature_data(training, strains), options, training.run, _first(training))
-    rule = found.rule
-    duals, points = _duals(training, rule.points)
+    chosen = chosen_points(training, np.zeros(0, np.int64) if training.added is None else training.added.first)
+    return body_at(training, chosen, chosen.found.rule.points, chosen.points)
+
+
+@dataclass(frozen=True)
+class ChosenPoints:
+    """Points that one body needs, and why."""
+
+    found: DistributedRule
+    held_out: float | None
+    """Relative error of the rule on what it has not seen."""
+    search: str
+    rows: Mapping[str, Indices]
+    """Dual field -> rows that determine it."""
+    points: Indices
+    """Those of the rule, and then those of the dual fields that are new."""
+
+
+def chosen_points(training: Training, first: Indices) -> ChosenPoints:
+    """The rule, which tries the points `first` before all others, and the interpolation points of the dual fields."""
+    options, bases = training.options, _dual_bases(training)
+    data = _cubature_data(training, strains_of(training))
+    found, held_out = found_rule(data, options, training.run, first)
+    rows = interpolation_points(bases, training.token, lambda graph: training.run(graph, "interpolation points")) if bases else {}
+    search = "two-level" if len(first) else options.search
+    return ChosenPoints(found, held_out, search, rows, with_interpolation_points(found.rule.points, bases, rows))
+
+
+def body_at(training: Training, chosen: ChosenPoints, masked: Indices, points: Indices) -> ReducedBody:
+    """The body at these points, its own among them; dual fields take all components of theirs at the points `masked`."""
+    options, strains, found = training.options, strains_of(training), chosen.found
+    rule, smallest = found.rule, training.options.smallest_norm
+    duals = tuple(dual_field(basis, masked, chosen.rows[basis.name], points, smallest) for basis in _dual_bases(training))
     local = strains.points(points)
     weights = np.zeros(len(points))
-    weights[: len(rule.points)] = rule.weights
+    weights[places_of(rule.points, points)] = rule.weights
     names, loads = _loads(training)
     return ReducedBody(
         displacement=options.displacement,
@@ -157,11 +192,11 @@ def assembled_body(training: Training) -> ReducedBody:
         indicating=options.indicator,
         calibration=None,
         rule=RuleErrors(
-            search=options.search if training.added is None else "two-level",
+            search=chosen.search,
             asked=options.tolerance,
             points=int(np.count_nonzero(rule.weights)),
             training=rule.error,
-            held_out=held_out,
+            held_out=chosen.held_out,
             volume_ratio=rule.volume_ratio,
             ended=rule.ended,
             proposed=sum(found.counts),
@@ -250,10 +285,6 @@ def _source(training: Training, strains: Strains, info: FieldInfo, simulations: 
     return IntegrandSource(name, panels(info.shape[1:2], (width,)), WorkReader(strains, stress, tensor_order(info)))
 
 
-def _first(training: Training) -> Indices:
-    return np.zeros(0, np.int64) if training.added is None else training.added.first
-
-
 def _block_points(info: FieldInfo, point_bytes: int) -> int:
     """Points of a block: whole shards where they fit `BLOCK_BYTES`, whole chunks otherwise, at least one. Pure."""
     fitting = BLOCK_BYTES // point_bytes
@@ -275,16 +306,8 @@ def tensor_order(info: FieldInfo) -> Indices:
         raise ConfigError(f"mechanics: {info.name!r}: {error}") from None
 
 
-def _duals(training: Training, rule: Indices) -> tuple[tuple[DualField, ...], Indices]:
-    """Dual fields with their masks, and the points of the body."""
-    options = training.options
-    if not options.duals:
-        return (), rule
-    bases = [dual_basis(training, name, variable) for name, variable in options.duals.items()]
-
-    rows = interpolation_points(bases, training.token, lambda graph: training.run(graph, "interpolation points"))
-    points = with_interpolation_points(rule, bases, rows)
-    return tuple(dual_field(basis, rule, rows[basis.name], points, options.smallest_norm) for basis in bases), points
+def _dual_bases(training: Training) -> list[DualBasis]:
+    return [dual_basis(training, name, variable) for name, variable in training.options.duals.items()]
 
 
 def dual_basis(training: Training, name: str, variable: str) -> DualBasis:

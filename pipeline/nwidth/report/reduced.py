@@ -55,7 +55,8 @@ def _overview(mechanics: ReducedMechanics) -> Html:
         for number, body in enumerate(mechanics.bodies)
     ]
     head = ("body", "modes", "points of the rule", "with those of dual fields", "error, training", "held out", "volume", "search")
-    return table(f"Cubature of {mechanics.case}", head, rows, numeric=range(1, 7))
+    shared = ": the same points for all bodies, weights of each body's own" if mechanics.shared_points else ""
+    return table(f"Cubature of {mechanics.case}{shared}", head, rows, numeric=range(1, 7))
 
 
 def _duals(mechanics: ReducedMechanics) -> Html:
