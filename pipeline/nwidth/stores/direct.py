@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Slices = tuple[slice, ...]
 
+# Selections of the same size that are taken to be wanted soon: one may be with another worker of this machine already.
+_SOON = 2
 _ABSENT = 2**64 - 1
 _ENTRY_BYTES = 16
 _CHECKSUM_BYTES = 4
@@ -73,9 +75,10 @@ def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any]) ->
     # Asked of all objects before the first is read: to find out on the way would be to read those before it twice.
     if not all(is_steady(array.store, _key(array, position)) for position, _ in touched):
         return False
+    soon = dict(parts_of(layout, _after(selection, array.shape)))
     try:
         for position, parts in touched:
-            _read_object(array, layout, position, parts, out)
+            _read_object(array, layout, position, parts, soon.get(position, ()), out)
     except NotDirectError:
         return False
     return True
@@ -134,6 +137,16 @@ def parts_of(layout: ChunkFormat, selection: Slices) -> Iterator[tuple[tuple[int
         yield position, [_part(layout.chunk, per_object, place, selection) for place in product(*inner)]
 
 
+def _after(selection: Slices, shape: Sequence[int]) -> Slices:
+    """What a reader of panels wants next: as much again and again, along the last axis that is not read whole. Pure."""
+    axes = [axis for axis, (part, size) in enumerate(zip(selection, shape, strict=True)) if part.stop - part.start < size]
+    following = list(selection)
+    for axis in axes[-1:]:
+        start, stop = selection[axis].start, selection[axis].stop
+        following[axis] = slice(stop, min(stop + _SOON * (stop - start), shape[axis]))
+    return tuple(following)
+
+
 def _part(chunk: Sequence[int], per_object: Sequence[int], place: Sequence[int], selection: Slices) -> Part:
     number = 0
     source, target = [], []
@@ -151,17 +164,29 @@ def _key(array: zarr.Array[Any], position: tuple[int, ...]) -> str:
 
 
 def _read_object(
-    array: zarr.Array[Any], layout: ChunkFormat, position: tuple[int, ...], parts: Sequence[Part], out: NDArray[Any]
+    array: zarr.Array[Any],
+    layout: ChunkFormat,
+    position: tuple[int, ...],
+    parts: Sequence[Part],
+    soon: Sequence[Part],
+    out: NDArray[Any],
 ) -> None:
-    """Fetch the chunks of one object in order, a few ahead, and decode each into its place."""
+    """Fetch the chunks of one object in order, a few ahead, and decode each into its place; `soon` are those wanted next."""
     with open_object(array.store, _key(array, position)) as stored:
         if layout.shard is None:
             spans: list[Span] = [None for _ in parts]
         else:
             index = _shard_index(stored, layout, parts)
-            spans = [(int(index[part.number, 0]), int(index[part.number, 1])) for part in parts]
+            spans = [_span(index, part) for part in parts]
+            # The later ones, too: every block would begin with a wait for the disk, and end with a disk that waits.
+            later = [_span(index, part) for part in soon if index[part.number, 1] != _ABSENT]
+            stored.announce([_span(index, part) for part in parts] + later)
         for part, fetched in zip(parts, stored.chunks(spans), strict=True):
             _place(fetched, layout, part, out)
+
+
+def _span(index: NDArray[np.uint64], part: Part) -> tuple[int, int]:
+    return int(index[part.number, 0]), int(index[part.number, 1])
 
 
 def _shard_index(stored: StoredObject, layout: ChunkFormat, parts: Sequence[Part]) -> NDArray[np.uint64]:

@@ -46,6 +46,10 @@ class StoredObject(Protocol):
         """The bytes of each span, in order; each is valid until the next is asked for."""
         ...
 
+    def announce(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Say that these spans are likely to be asked for soon; nothing is returned, and nothing is kept in this process."""
+        ...
+
 
 @contextmanager
 def open_object(store: Any, key: str) -> Iterator[StoredObject]:
@@ -105,8 +109,7 @@ class LocalFile:
     def chunks(self, spans: Sequence[Span]) -> Iterator[NDArray[np.uint8]]:
         exact = [(0, os.fstat(self._descriptor).st_size) if span is None else span for span in spans]
         # All of them at once: the disk works ahead in the page cache, which is nobody's memory, while this thread decodes.
-        for start, length in exact:
-            self._announce(start, length)
+        self.announce(exact)
         for start, length in exact:
             buffer = scratch("fetched", length)
             done = 0
@@ -118,9 +121,10 @@ class LocalFile:
             self._count(length)
             yield buffer
 
-    def _announce(self, start: int, length: int) -> None:
+    def announce(self, spans: Sequence[tuple[int, int]]) -> None:
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, start, length, os.POSIX_FADV_WILLNEED)
+            for start, length in spans:
+                os.posix_fadvise(self._descriptor, start, length, os.POSIX_FADV_WILLNEED)
 
 
 class RemoteObject:
@@ -144,6 +148,9 @@ class RemoteObject:
             fetched = waiting.pop(0).result()
             waiting += islice(coming, 1)
             yield fetched
+
+    def announce(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Nothing: what is fetched would have to be held here until it is asked for."""
 
     async def _chunk(self, span: Span) -> NDArray[np.uint8]:
         from zarr.abc.store import RangeByteRequest
