@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_Share = Annotated[float, Field(gt=0, lt=1)]
+_Count = Annotated[int, Field(ge=1)]
+
 
 class Section(BaseModel):
     """A table of the study file: unknown keys are errors, values never change."""
@@ -46,9 +49,15 @@ class MechanicsSection(Section):
         Field(min_length=1, description="of the modes, with which training runs are repeated to calibrate the indicator"),
     ] = (1.0, 0.75, 0.5)
     rtol: Annotated[
-        float | None, Field(gt=0, lt=1, description="of the bases of clusters, where there is an atlas; default: as `[reduce]`")
+        _Share | dict[str, _Share] | None,
+        Field(description="of the bases that bodies have of their own; or a table by field; default: as `[reduce]`"),
     ] = None
-    rank: Annotated[int | None, Field(ge=1, description="largest number of their modes")] = None
+    rank: Annotated[
+        _Count | dict[str, _Count] | None, Field(description="largest number of their modes; or a table by field")
+    ] = None
+    sampled_runs: Annotated[
+        int, Field(ge=0, description="reduced runs between those of training, whose fields join the snapshots of these bases")
+    ] = 0
 
 
 class QuantitySection(Section):
@@ -78,6 +87,11 @@ class UncertaintySection(Section):
     batch: Annotated[int, Field(ge=1, description="draws of a task")] = 16
     verify: Annotated[int, Field(ge=0, description="draws that the full-order model answers, too")] = 0
     reference: Annotated[str, Field(description="the full-order model: `module:function` of the inputs")] = ""
+    enrich_above: Annotated[
+        float, Field(ge=0, description="indicator above which a draw enriches the model by full-order steps; 0: never")
+    ] = 0.0
+    stepper: Annotated[str, Field(description="full-order model of single steps, `module:object`")] = ""
+    most_enrichments: Annotated[int, Field(ge=1, description="enriched versions of the model at most, the worst draw first")] = 3
 
 
 class OperationsSection(Section):

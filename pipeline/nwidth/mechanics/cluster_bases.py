@@ -8,15 +8,19 @@ than twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nwidth.config import ReduceSection
+from nwidth.mechanics.sampling import SampledRuns, room_for, with_runs, without_runs
 from nwidth.models import files
 from nwidth.models.basis import Basis
 from nwidth.problems import Memory, problem_from_store
+from nwidth.problems.stored import snapshot_ranges
 from nwidth.stages.pod import reduce_problem
+from nwidth.stages.problem import PodResult
 from nwidth.stages.sinks import FolderSink
 from nwidth.stores.coordinates import read_coordinates
 from nwidth.workers import Executor, Progress
@@ -28,25 +32,50 @@ if TYPE_CHECKING:
 def reduced_to(
     folder: Path,
     store: SnapshotStore,
-    request: ReduceSection,
+    requests: Sequence[ReduceSection],
     memory: Memory,
     executor: Executor,
     progress: Progress | None = None,
+    runs: SampledRuns | None = None,
 ) -> Mapping[str, Basis]:
-    """Reduce the request's simulations and fields, one basis each, into a model at `folder`; field -> basis.
+    """Reduce the simulations and fields of some requests, one basis each, into a model at `folder`; field -> basis.
+
+    Parameters
+    ----------
+    requests : of the same simulations, and of different fields: what these have a tolerance of their own for
+    runs : sampled runs, whose fields join the snapshots of the simulations
 
     Raises
     ------
     ConfigError, PlanError
-        Before any work: the request does not fit the store, or the memory.
+        Before any work: a request does not fit the store, or the memory.
     FieldError, CertificateError
         A field holds NaN or infinite values, or the modes cannot be made orthonormal.
     """
-    problem, _, ranges = problem_from_store(store, request, memory, folder.with_name(f"{folder.name}.patches"))
-    result = reduce_problem(problem, request, executor, FolderSink(folder), progress=progress)
+    schema = store.schema()
+    ranges = snapshot_ranges(schema, requests[0])
+    snapshots = sum(stop - start for start, stop in ranges)
+    scratch, sink = folder.with_name(f"{folder.name}.patches"), FolderSink(folder)
+    entries: dict[str, Any] = {}
+    for request in requests:
+        room = memory
+        if runs is not None:
+            request, room = room_for(runs, request, snapshots, memory)
+        problem, _, _ = problem_from_store(store, request, room, scratch)
+        whole = problem if runs is None else with_runs(problem, runs)
+        result = reduce_problem(whole, request, executor, sink, progress=progress)
+        entries |= _written(folder, result, request, snapshots)
+    shutil.rmtree(scratch, ignore_errors=True)
     files.write_snapshots(folder, read_coordinates(store, ranges))
+    asked = [request.model_dump(mode="json") for request in requests]
+    files.write_manifest(folder, {"reduce": asked[0] if len(asked) == 1 else asked, "factor": result.route, "bases": entries})
+    return {name: files.read_basis(folder, name) for name in entries}
+
+
+def _written(folder: Path, result: PodResult, request: ReduceSection, snapshots: int) -> dict[str, Any]:
+    """Entries of the manifest for the bases of one request, whose small arrays are written."""
     entries = {}
-    for parts in result.bases:
+    for parts in (without_runs(parts, snapshots) for parts in result.bases):
         files.write_basis(folder, parts.name, parts.spectrum, parts.coefficients, parts.certificate)
         entries[parts.name] = files.basis_entry(
             rank=len(parts.coefficients),
@@ -58,8 +87,7 @@ def reduced_to(
             snapshot_scaling=request.snapshot_scaling,
             centred=request.centre,
         )
-    files.write_manifest(folder, {"reduce": request.model_dump(mode="json"), "factor": result.route, "bases": entries})
-    return {name: files.read_basis(folder, name) for name in entries}
+    return entries
 
 
 def _inner_product(request: ReduceSection, field: str) -> str:

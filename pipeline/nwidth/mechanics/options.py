@@ -35,6 +35,12 @@ class MechanicsOptions:
     """Choose points by the angle of their column, as textbooks do."""
     volume: bool = False
     """Integrate a constant, too."""
+    rtol: float | Mapping[str, float] | None = None
+    """Of the bases of bodies that have bases of their own, or by field; None: as the model was reduced."""
+    rank: int | Mapping[str, int] | None = None
+    """Largest number of their modes, or by field."""
+    sampled_runs: int = 0
+    """Reduced runs between those of training, whose fields join the snapshots of these bases; see `nwidth.mechanics.sampling`."""
     held_out: tuple[str, ...] = ()
     """Simulations that bases, rule and calibration do not see, and on which the body is measured."""
     reconstruction: Reconstruction = "gappy"
@@ -50,6 +56,9 @@ class MechanicsOptions:
             raise ConfigError(f"mechanics: the cubature's tolerance is {self.tolerance:g}, expected a number in [0, 1)")
         if not self.newton_tolerance > 0.0 or self.smallest_norm < 0.0:
             raise ConfigError("mechanics: newton_tolerance must be positive, and smallest_norm not negative")
+        if self.sampled_runs < 0:
+            raise ConfigError(f"mechanics: {self.sampled_runs} sampled runs were asked for, expected none or some")
+        self._check_tables()
         if not self.shares or not all(0.0 < share <= 1.0 for share in self.shares):
             raise ConfigError(f"mechanics: shares of the modes are {self.shares}, expected numbers in (0, 1]")
         if self.indicating and self.indicating not in self.duals:
@@ -57,6 +66,22 @@ class MechanicsOptions:
                 f"mechanics: the indicating field {self.indicating!r} is not among the dual fields, which are "
                 f"{', '.join(self.duals) or 'none'}"
             )
+
+    def _check_tables(self) -> None:
+        fields = (self.displacement, *self.duals)
+        for key, given in (("rtol", self.rtol), ("rank", self.rank)):
+            table: Mapping[str, float] = given if isinstance(given, Mapping) else {} if given is None else {"": given}
+            for name, value in table.items():
+                if name not in (*fields, ""):
+                    raise ConfigError(f"mechanics.{key}: {name!r} is no field of the bodies; they have {', '.join(fields)}")
+                if not (0.0 < value < 1.0 if key == "rtol" else value >= 1):
+                    expected = "a number in (0, 1)" if key == "rtol" else "a positive number of modes"
+                    raise ConfigError(f"mechanics.{key}: {value:g} was found, expected {expected}")
+
+    def truncation(self, name: str) -> tuple[float | None, int | None]:
+        """Tolerance and rank that the bodies' basis of a field is asked for; both None: as the model was reduced."""
+        rtol = self.rtol.get(name) if isinstance(self.rtol, Mapping) else self.rtol
+        return rtol, self.rank.get(name) if isinstance(self.rank, Mapping) else self.rank
 
     @property
     def indicator(self) -> str:

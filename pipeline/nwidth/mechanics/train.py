@@ -5,6 +5,7 @@ model with an atlas of runs       for each cluster: bases of its simulations (an
                                   ──> K bodies; the classifier that `nw.learn` has taught chooses among them
 
 No basis of a body has seen what is held out: where the model's own have, its bases are made anew of the other simulations.
+Sampled runs (`nwidth.mechanics.sampling`) join the simulations that bases are made of, and each the cluster that it falls into.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nwidth.config import ReduceSection, parse_bytes
 from nwidth.errors import ConfigError
 from nwidth.mechanics.body import ReducedBody
@@ -23,9 +26,11 @@ from nwidth.mechanics.case import Case, case_named
 from nwidth.mechanics.cluster_bases import reduced_to
 from nwidth.mechanics.files import FOLDER, LEARNT, ReducedMechanics, aside, mechanics_key, read_mechanics, write_mechanics
 from nwidth.mechanics.options import MechanicsOptions
+from nwidth.mechanics.sampling import FINER, SampledRuns, chosen_clusters, sampled_runs
 from nwidth.mechanics.sharing import bodies_on_shared_points
 from nwidth.mechanics.training import Training, check_store, train_body
 from nwidth.models.atlas import Atlas
+from nwidth.models.learned import has_learned
 from nwidth.models.model import Model, open_model
 from nwidth.problems import Memory, content_token
 from nwidth.stores import open_store
@@ -170,10 +175,11 @@ class _Work:
         learnt = tuple(name for name in known if name not in held_out)
         if not learnt:
             raise ConfigError("mechanics: all training simulations are held out; leave some to train on")
-        if learnt == known:
+        if learnt == known and not self.trainer.options.sampled_runs:
             bases = {basis.fields[0]: basis for basis in model.bases.values() if len(basis.fields) == 1}
             return train_body(self._training(self.path / "bases", bases, (*learnt, *held_out)))
-        return _moved(train_body(self._apart(aside(self.path) / LEARNT, learnt, held_out)))
+        with self._sampled(learnt) as runs:
+            return _moved(train_body(self._apart(aside(self.path) / LEARNT, learnt, held_out, runs)))
 
     def dictionary(self, atlas: Atlas) -> tuple[ReducedBody, ...]:
         """A body for each cluster, on bases of its own simulations."""
@@ -190,31 +196,75 @@ class _Work:
             if not learnt:
                 raise ConfigError(f"mechanics: all simulations of cluster {cluster} are held out; leave some of each to train on")
             clusters.append((learnt, tuple(name for name in members if name in options.held_out)))
-        folders = [aside(self.path) / f"cluster-{cluster}" for cluster in range(len(clusters))]
-        trainings = [self._apart(folder, *names) for folder, names in zip(folders, clusters, strict=True)]
+        self._check_classifier()
+        trainings = []
+        with self._sampled(tuple(dict.fromkeys(name for learnt, _ in clusters for name in learnt))) as runs:
+            chosen = None if runs is None else chosen_clusters(self.trainer.model.learned, runs.inputs)
+            for cluster, names in enumerate(clusters):
+                own = None if runs is None else runs.some(np.flatnonzero(chosen == cluster))
+                trainings.append(self._apart(aside(self.path) / f"cluster-{cluster}", *names, own))
         bodies = bodies_on_shared_points(trainings) if options.points == "shared" else map(train_body, trainings)
         return tuple(_moved(body) for body in bodies)
 
-    def _apart(self, folder: Path, learnt: tuple[str, ...], held_out: tuple[str, ...]) -> Training:
-        """The training of a body on bases of some simulations alone, made in a folder of their own: two reads of these."""
-        memory = Memory(self.trainer.memory)
-        bases = reduced_to(folder, self.trainer.store, self._request(learnt), memory, self.executor, self.progress)
+    def _check_classifier(self) -> None:
+        if self.trainer.options.sampled_runs and not has_learned(self.path):
+            raise ConfigError(
+                f"mechanics.sampled_runs: {self.path} has learnt no classifier that would say to what cluster a sampled run "
+                "belongs; call nw.learn first, or put a table [learn] into the study"
+            )
+
+    @contextmanager
+    def _sampled(self, simulations: tuple[str, ...]) -> Iterator[SampledRuns | None]:
+        """Runs that were asked for, of a body of all these simulations, whose basis stays as long as they are needed."""
+        options = self.trainer.options
+        if not options.sampled_runs:
+            yield None
+            return
+        with fresh(aside(self.path) / "sampling") as folder:
+            requests = [
+                request.model_copy(update={"rtol": None if request.rtol is None else FINER * request.rtol})
+                for request in self._requests(simulations)
+                if options.displacement in request.fields
+            ]
+            memory = Memory(self.trainer.memory)
+            bases = reduced_to(folder, self.trainer.store, requests, memory, self.executor, self.progress)
+            yield sampled_runs(self._training(folder / "bases", bases, simulations), options.sampled_runs)
+            shutil.rmtree(folder)
+
+    def _apart(self, folder: Path, learnt: tuple[str, ...], held_out: tuple[str, ...], runs: SampledRuns | None) -> Training:
+        """The training of a body on bases of some simulations alone, and of runs, made in a folder of their own: two reads."""
+        memory, own = Memory(self.trainer.memory), runs if runs is not None and runs.count else None
+        bases = reduced_to(folder, self.trainer.store, self._requests(learnt), memory, self.executor, self.progress, own)
         return self._training(folder / "bases", bases, (*learnt, *held_out))
 
-    def _request(self, simulations: tuple[str, ...]) -> ReduceSection:
-        """What every cluster, and one body without what is held out, is reduced with."""
+    def _requests(self, simulations: tuple[str, ...]) -> list[ReduceSection]:
+        """What every cluster, and one body that needs bases of its own, is reduced with: one for the fields of each tolerance."""
         options, known = self.trainer.options, self.trainer.model.manifest.get("reduce")
         if self.trainer.reduce is None and known is None:
             raise ConfigError(f"{self.path} does not know how it was reduced, and bodies need bases of their own; give reduce=")
-        given = self.trainer.reduce or ReduceSection(**known)
-        fields = (options.displacement, *options.duals)
+        given = self.trainer.reduce or ReduceSection(**(known or {}))
         products = given.inner_product
         if isinstance(products, str):
             # A mass is one of nodes, and dual fields are Euclidean: their masks know no weights.
             products = {options.displacement: products}
-        kept = {name: product for name, product in products.items() if name in fields}
-        change = {"fields": fields, "basis": "each", "simulations": simulations, "centre": False, "inner_product": kept}
-        return given.model_copy(update=change)
+        together: dict[tuple[float | None, int | None], list[str]] = {}
+        for name in (options.displacement, *options.duals):
+            rtol, rank = options.truncation(name)
+            asked = (given.rtol, given.rank) if rtol is None and rank is None else (rtol, rank)
+            together.setdefault(asked, []).append(name)
+        change = {"basis": "each", "simulations": simulations, "centre": False}
+        return [
+            given.model_copy(
+                update={
+                    **change,
+                    "fields": tuple(names),
+                    "rtol": rtol,
+                    "rank": rank,
+                    "inner_product": {name: products[name] for name in names if name in products},
+                }
+            )
+            for (rtol, rank), names in together.items()
+        ]
 
     def _training(self, bases: Path, named: Mapping[str, Any], simulations: tuple[str, ...]) -> Training:
         return Training(

@@ -184,7 +184,7 @@ def body_at(training: Training, chosen: ChosenPoints, masked: Indices, points: I
         points=points,
         weights=weights,
         strains=strains(local),
-        interpolation=_interpolation(local, len(points)),
+        interpolation=interpolation_of(local, len(points)),
         load_names=names,
         loads=loads,
         law_record=json.dumps(law_record(training.law)),
@@ -312,6 +312,17 @@ def _dual_bases(training: Training) -> list[DualBasis]:
 
 def dual_basis(training: Training, name: str, variable: str) -> DualBasis:
     """The modes of one dual field, and how its components are those of the law's variable."""
+    return DualBasis(name, variable, training.folder(name), training.relative(name), dual_order(training, name, variable))
+
+
+def dual_order(training: Training, name: str, variable: str) -> Indices:
+    """(c,): place of each stored component of a dual field among those of the law's variable; (1,) zero for a scalar.
+
+    Raises
+    ------
+    ConfigError
+        One of them is a tensor and the other is not, or the components have no known names.
+    """
     info = training.store.schema().fields[name]
     shape = (6,) if variable == "flux" else training.law.state_shapes[variable]
     if bool(info.components) != bool(shape):
@@ -320,11 +331,11 @@ def dual_basis(training: Training, name: str, variable: str) -> DualBasis:
             f"has the shape {shape}; name the variable that it is"
         )
     # Stored component -> its place among 11, 22, 33, 12, 23, 13.
-    order = np.argsort(tensor_order(info)) if shape else np.zeros(1, np.int64)
-    return DualBasis(name, variable, training.folder(name), training.relative(name), order)
+    return np.argsort(tensor_order(info)) if shape else np.zeros(1, np.int64)
 
 
-def _interpolation(local: LocalPoints, count: int) -> Interpolation:
+def interpolation_of(local: LocalPoints, count: int) -> Interpolation:
+    """Nodal values at `count` integration points, cut out of the mesh."""
     corners = max(group.nodes.shape[1] for group in local.groups)
     places, shape = np.zeros((count, corners), np.int64), np.zeros((count, corners))
     for group in local.groups:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from nwidth.config import ReduceSection, Study
+from nwidth.config import Study
 from nwidth.errors import ConfigError, NwidthError
 from nwidth.runs.executing import Workers
 from nwidth.runs.folder import MODEL, RunFolder
@@ -61,7 +61,7 @@ def options_of(section: MechanicsSection) -> MechanicsOptions:
     """The options of the training."""
     from nwidth.mechanics.options import MechanicsOptions
 
-    return MechanicsOptions(**section.model_dump(exclude={"case", "law", "rtol", "rank"}))
+    return MechanicsOptions(**section.model_dump(exclude={"case", "law"}))
 
 
 def mechanised(
@@ -90,7 +90,7 @@ def mechanised(
         case=section.case,
         law=law_of(section),
         options=options_of(section),
-        reduce=_reduce(study),
+        reduce=study.reduce,
         memory=study.workers.memory,
     )
     if mechanics_key(model.path) == trainer.key:
@@ -104,10 +104,3 @@ def mechanised(
     told = summary(mechanics)
     folder.note("mechanics trained", seconds=time.perf_counter() - clock, bodies=len(mechanics.bodies), **addresses)
     return told, True
-
-
-def _reduce(study: Study) -> ReduceSection:
-    section = study.mechanics
-    if section is None or (section.rtol is None and section.rank is None):
-        return study.reduce
-    return study.reduce.model_copy(update={"rtol": section.rtol, "rank": section.rank})
