@@ -22,6 +22,9 @@ from nwidth_graphs.kernels.panels import Array, panel_rows, prepared_panels
 EPS = 2.0**-52
 """Spacing of float64 at 1 (twice the unit roundoff ``u``)."""
 
+# Columns of a square that fits in the second-level cache twice, so that transposing it does not walk through memory.
+_TILE = 256
+
 
 def gram(block: Array, *, centre: bool = False, row_scale: Array | None = None) -> Array:
     """Return ``C = X^T W X`` of one block, summed panel by panel in float64.
@@ -58,7 +61,23 @@ def _accumulated(panels: Iterable[Array], columns: int) -> Array:
         # BLAS takes either order of a panel without a copy: X^T X of a column-ordered X, or A A^T of A = X^T.
         transposed = panel.flags.c_contiguous and not panel.flags.f_contiguous
         total = dsyrk(1.0, panel.T if transposed else panel, 1.0, total, trans=not transposed, overwrite_c=True)
-    return np.triu(total) + np.triu(total, 1).T
+    return _mirrored(total)
+
+
+def _mirrored(total: Array) -> Array:
+    """Fill the lower triangle from the upper one, in place and tile by tile.
+
+    NumPy's two triangles, their transpose and sum took a quarter of the whole leaf at 2048 columns.
+    """
+    columns = len(total)
+    for start in range(0, columns, _TILE):
+        tile = slice(start, min(start + _TILE, columns))
+        square = total[tile, tile]
+        square[...] = np.triu(square) + np.triu(square, 1).T
+        for other in range(tile.stop, columns, _TILE):
+            below = slice(other, min(other + _TILE, columns))
+            total[below, tile] = total[tile, below].T
+    return total
 
 
 def merge_grams(grams: Sequence[Array]) -> Array:
@@ -66,9 +85,11 @@ def merge_grams(grams: Sequence[Array]) -> Array:
 
     The tree is licensed by ``[X1; X2]^T [X1; X2] = X1^T X1 + X2^T X2``; the order of the sum is the order of the sequence.
     """
-    total = grams[0]
-    for other in grams[1:]:
-        total = total + other
+    if len(grams) == 1:
+        return grams[0]
+    total = grams[0] + grams[1]
+    for other in grams[2:]:
+        total += other
     return total
 
 

@@ -35,7 +35,11 @@ CHUNK_LIMIT = 4 * MiB
 # Dask spends about a millisecond per task: blocks under 64 MiB make the scheduler the bottleneck, over 256 MiB memory is.
 SHARD_TARGET = 128 * MiB
 SHARD_LIMIT = 256 * MiB
-# Snapshots per inner chunk of a wide field: enough for the chunk to be a panel, few enough to read one snapshot cheaply. Of a
+# Whoever reads some degrees of freedom of all snapshots reads whole columns of chunks, and holds them in memory: with as many
+# snapshots in a chunk as keep such a column below this, no store needs large workers. A single snapshot then costs at most
+# CHUNK_TARGET / COLUMN_TARGET, a 32nd, of the store to see.
+COLUMN_TARGET = 64 * MiB
+# Snapshots per inner chunk of a wide field at least: enough for the chunk to be a panel. Of a
 # small field more, up to LEAST_EXPECTED, so that space is cut too and several workers share a pass over it; one snapshot then
 # takes this many bytes to see.
 PANEL_ROWS = 8
@@ -87,7 +91,7 @@ def choose_layout(
     Examples
     --------
     >>> choose_layout((1_000_000, 3), ("node", "component"), np.dtype("f8"), 400).chunks
-    (8, 10870, 3)
+    (16, 5435, 3)
     """
     if not shape or min(shape) < 1:
         raise PlanError(f"a field of shape {shape} holds no values; drop it from the run")
@@ -99,7 +103,8 @@ def choose_layout(
     rows_wanted = _power_of_two(max(expected_snapshots, LEAST_EXPECTED))
     rows_afford = _power_of_two_below(memory_budget // snapshot_bytes)
     group = min(LEAST_EXPECTED, max(PANEL_ROWS, _power_of_two_below(GROUP_TARGET // snapshot_bytes)))
-    chunk_rows = min(rows_wanted, rows_afford, group)
+    column = _power_of_two(math.ceil(expected_snapshots * CHUNK_TARGET / COLUMN_TARGET))
+    chunk_rows = min(rows_wanted, rows_afford, max(group, column))
     chunk = _cut(shape, _indivisible(shape, dims), CHUNK_TARGET // (chunk_rows * dtype.itemsize))
     chunk_bytes = chunk_rows * math.prod(chunk) * dtype.itemsize
     if chunk_bytes > CHUNK_LIMIT:  # an uncut component axis: give up snapshots before the chunk grows
