@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +45,20 @@ def ensemble_lines(found: Ensemble) -> list[str]:
     if document["indicator"] is not None:
         said = document["indicator"]
         told.append(("indicator", f"median {said['median']:.1e}, 95 % below {said['q95']:.1e}, largest {said['largest']:.1e}"))
+    told += _enriched_rows(document.get("enrichments", ()))
     told += _verified_rows(document.get("verified"))
     told.append(("cost", f"{document['seconds']['all']:.1f} s, {document['processor_seconds']:.1f} processor seconds of draws"))
     told.append(("ensemble", str(found.path)))
     return [*lines, *rows(told), *(f"  draw {draw}: {why}" for draw, why in list(failed.items())[:SHOWN])]
+
+
+def _enriched_rows(versions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """How many full-order steps the model has learnt from since its training."""
+    if not versions:
+        return []
+    steps = sum(len(version["updates"]) for version in versions)
+    modes = f"{versions[0]['from']['modes']} to {versions[-1]['to']['modes']} modes" if len(versions) == 1 else ""
+    return [("enriched", f"by {count(steps, 'full-order step')} in {count(len(versions), 'version')}{modes and ': ' + modes}")]
 
 
 def _verified_rows(verified: Mapping[str, Any] | None) -> list[tuple[str, str]]:

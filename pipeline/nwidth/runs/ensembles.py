@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from nwidth.config import Study
 from nwidth.errors import ConfigError, StoreError
+from nwidth.mechanics.model import MechanicsModel, open_mechanics
 from nwidth.models.model import Model, open_model
 from nwidth.operations.observing import observed
+from nwidth.runs.enriching import enriching_of
 from nwidth.runs.executing import execution
 from nwidth.runs.folder import MODEL
-from nwidth.uncertainty.api import RESULT, run_in
+from nwidth.uncertainty.api import RESULT, place_of
 from nwidth.uncertainty.asking import Surrogate, learned_surrogate
 from nwidth.uncertainty.distributions import distribution
 from nwidth.uncertainty.draws import draws_of
 from nwidth.uncertainty.ensemble import Ensemble
-from nwidth.uncertainty.monte_carlo import MonteCarlo
+from nwidth.uncertainty.monte_carlo import MonteCarlo, asked_draws, check_wanted, run_monte_carlo
 from nwidth.uncertainty.quantities import Quantity
 from nwidth.workers import Progress
 
@@ -64,12 +66,33 @@ def _predict(
     given = {"draws": draws, "seed": seed, "verify": verify}
     section = section.model_copy(update={name: value for name, value in given.items() if value is not None})
     model = open_model(study.run_folder / MODEL)
-    surrogate = surrogate_of(study, model)
+    mechanics = None if study.mechanics is None else open_mechanics(model, study.mechanics.case)
+    surrogate = surrogate_of(model, mechanics)
     reference = reference_of(section) if section.verify else None
     wanted = _wanted(section, surrogate)
-    with execution(study, progress) as executor:
-        found = run_in(
-            wanted, surrogate, model, out or study.run_folder / RESULT, executor, reference=reference, progress=progress
+    check_wanted(wanted, surrogate)
+    enriching = enriching_of(study, section, mechanics)
+    with execution(study, progress) as executor, place_of(wanted, model, out or study.run_folder / RESULT) as place:
+        asked = None
+        if enriching is not None and mechanics is not None:
+            with enriching.folder.held():
+                mechanics, asked = enriching.enriched(
+                    mechanics,
+                    wanted,
+                    lambda version: asked_draws(wanted, version.surrogate, place, executor, progress),
+                    executor,
+                    progress,
+                )
+            surrogate = mechanics.surrogate
+        found = run_monte_carlo(
+            wanted,
+            surrogate,
+            place,
+            executor,
+            reference=reference,
+            asked=asked,
+            enrichments=() if mechanics is None else mechanics.enrichments,
+            progress=progress,
         )
     if out is None and study.report.enabled:
         from nwidth.report import write_report
@@ -78,12 +101,10 @@ def _predict(
     return found
 
 
-def surrogate_of(study: Study, model: Model) -> Surrogate:
+def surrogate_of(model: Model, mechanics: MechanicsModel | None) -> Surrogate:
     """The model's reduced mechanics where the study has them, and what it has learnt otherwise."""
-    if study.mechanics is not None:
-        from nwidth.mechanics.model import open_mechanics
-
-        return open_mechanics(model, study.mechanics.case).surrogate
+    if mechanics is not None:
+        return mechanics.surrogate
     try:
         return learned_surrogate(model)
     except StoreError:

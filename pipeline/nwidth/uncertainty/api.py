@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,19 @@ def run_in(
     progress: Progress | None = None,
 ) -> Ensemble:
     """Run in a working folder beside the result, which nobody else holds; errors as `monte_carlo`."""
+    with place_of(wanted, model, result) as place:
+        return run_monte_carlo(wanted, surrogate, place, executor, weights=weights, reference=reference, progress=progress)
+
+
+@contextmanager
+def place_of(wanted: MonteCarlo, model: Model, result: Path) -> Iterator[Place]:
+    """A working folder beside the result, which nobody else holds, with what a killed run has left there.
+
+    Raises
+    ------
+    RunError
+        Another Monte Carlo run of the same result is at work.
+    """
     import fcntl
 
     content = model.manifest.get("provenance", {}).get("content_key", "")
@@ -112,5 +126,4 @@ def run_in(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(f"another Monte Carlo run is at work on {result}; wait for it, or give another folder") from None
-        place = Place(model.path, work, result, key)
-        return run_monte_carlo(wanted, surrogate, place, executor, weights=weights, reference=reference, progress=progress)
+        yield Place(model.path, work, result, key)

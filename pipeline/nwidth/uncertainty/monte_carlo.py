@@ -95,6 +95,31 @@ def check_wanted(wanted: MonteCarlo, surrogate: Surrogate) -> None:
         raise ConfigError(f"{wanted.verify} of {wanted.draws} draws are to be verified; verify at most all of them")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """All draws, answered."""
+
+    answers: Answers
+    seconds: float
+    """Of the clock."""
+
+
+def asked_draws(
+    wanted: MonteCarlo, surrogate: Surrogate, place: Place, executor: Executor, progress: Progress | None = None
+) -> Asked:
+    """The answers to all draws; those that a killed run left, of the same surrogate, are taken as they are."""
+    clock = time.perf_counter()
+    graph = draws_graph(AskDraws(surrogate, wanted.sequence), wanted.draws, wanted.batch, place.key, _shelf(place))
+    answers: Answers = executor.run(graph, "draws", progress)[DRAWS_ROOT]
+    return Asked(answers, time.perf_counter() - clock)
+
+
+def _shelf(place: Place) -> FolderShelf:
+    folder = place.work / "partials"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FolderShelf(str(folder), always=True)
+
+
 def run_monte_carlo(
     wanted: MonteCarlo,
     surrogate: Surrogate,
@@ -103,6 +128,8 @@ def run_monte_carlo(
     *,
     weights: Mapping[str, str] | None = None,
     reference: Reference | None = None,
+    asked: Asked | None = None,
+    enrichments: Sequence[Mapping[str, Any]] = (),
     progress: Progress | None = None,
 ) -> Ensemble:
     """Do it, and publish it.
@@ -111,6 +138,8 @@ def run_monte_carlo(
     ----------
     weights : field -> array on disk of the weights of its places; without, every place weighs 1
     reference : the full-order model of the draws that are verified
+    asked : the answers, where they are known already
+    enrichments : versions of the model that answers, in JSON, for the document
 
     Raises
     ------
@@ -123,13 +152,8 @@ def run_monte_carlo(
     if wanted.verify and reference is None:
         raise ConfigError("draws are to be verified, and there is no full-order model; name one, or set verify = 0")
     clock = time.perf_counter()
-    shelf_folder = place.work / "partials"
-    shelf_folder.mkdir(parents=True, exist_ok=True)
-    shelf = FolderShelf(str(shelf_folder), always=True)
-    ask = AskDraws(surrogate, wanted.sequence)
-    graph = draws_graph(ask, wanted.draws, wanted.batch, place.key, shelf)
-    answers: Answers = executor.run(graph, "draws", progress)[DRAWS_ROOT]
-    asked_seconds = time.perf_counter() - clock
+    found = asked_draws(wanted, surrogate, place, executor, progress) if asked is None else asked
+    answers = found.answers
     _refuse_failure(answers)
     readers = _readers(wanted, surrogate, place.model, weights or {})
     fresh = place.work / "draws.zarr"
@@ -140,12 +164,15 @@ def run_monte_carlo(
     verified = None
     if wanted.verify and reference is not None:
         numbers = subset(wanted.sequence.seed, wanted.draws, wanted.verify)
-        checked = verification_graph(Check(ask, reference, readers), list(numbers), place.key, shelf)
+        check = Check(AskDraws(surrogate, wanted.sequence), reference, readers)
+        checked = verification_graph(check, list(numbers), place.key, _shelf(place))
         verified = executor.run(checked, "verification", progress)[VERIFIED_ROOT]
     document = _document(wanted, answers, values, executor)
-    document["seconds"] = {"draws": asked_seconds, "all": time.perf_counter() - clock}
+    if enrichments:
+        document["enrichments"] = [dict(version) for version in enrichments]
+    document["seconds"] = {"draws": found.seconds, "all": time.perf_counter() - clock}
     if verified is not None:
-        document["verified"] = _verification(verified, answers, asked_seconds, executor.n_workers)
+        document["verified"] = _verification(verified, answers, found.seconds, executor.n_workers)
     write_document(fresh, document)
     _publish(fresh, place)
     return open_ensemble(place.result)
