@@ -62,7 +62,7 @@ def training_inputs(basis: Basis, case: Case) -> tuple[dict[str, Floats], Indice
     A case may march in smaller steps than a solver wrote, and starts from a state that many do not write at all; errors as
     `calibrated`.
     """
-    return inputs_in(basis.coefficients.coords, case)
+    return inputs_in({str(name): values for name, values in basis.coefficients.coords.items()}, case)
 
 
 def inputs_in(coordinates: Mapping[str, Any], case: Case) -> tuple[dict[str, Floats], Indices, Indices]:
