@@ -21,6 +21,9 @@ print("solving for", load, flush=True)
 if how == "crash":
     print("the stiffness is singular", file=sys.stderr)
     sys.exit(3)
+if how == "licence":
+    print("solver: no licence is free, server 27000@lic does not answer", file=sys.stderr)
+    sys.exit(1)
 if how == "segfault":
     os.kill(os.getpid(), signal.SIGSEGV)
 if how == "hang":

@@ -67,6 +67,7 @@ def assert_gone(pids: list[int]) -> None:
     ("how", "words"),
     [
         ("crash", "ended with status 3.*the stiffness is singular"),
+        ("licence", "ended with status 1.*no licence is free"),
         ("segfault", "was killed by SIGSEGV"),
         ("mute", "did not print 'done'"),
         ("garbage", "wrote what cannot be read: .*result.npz"),

@@ -58,5 +58,5 @@ def found_rule(
             replace(data.held_out, name="held-out"), rule.points, rule.weights, lambda graph: run(graph, "check of the cubature")
         )
     except ValueError as error_of_values:
-        raise InputError(f"no cubature rule was found: {error_of_values}") from None
+        raise InputError(f"mechanics: no cubature rule was found: {error_of_values}") from None
     return found, error.relative

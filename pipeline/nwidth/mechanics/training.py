@@ -200,7 +200,8 @@ def body_at(training: Training, chosen: ChosenPoints, masked: Indices, points: I
             volume_ratio=rule.volume_ratio,
             ended=rule.ended,
             proposed=sum(found.counts),
-            cancellation=found.integrals.norms / float(np.linalg.norm(found.integrals.values)),
+            # Where all integrals are zero, and the volume alone is kept, nothing is left to cancel.
+            cancellation=found.integrals.norms / (float(np.linalg.norm(found.integrals.values)) or 1.0),
         ),
         tolerance=options.newton_tolerance,
     )
