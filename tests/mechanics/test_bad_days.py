@@ -1,4 +1,4 @@
-"""Bad days of reduced mechanics as their user meets them, from the store to a draw; kernels and solvers have tests of their own."""
+"""Bad days of reduced mechanics as their user meets them, from store to draw; kernels and solvers have tests of their own."""
 
 from __future__ import annotations
 
