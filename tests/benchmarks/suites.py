@@ -85,14 +85,17 @@ def _out_of_core(scale: str) -> tuple[Case, ...]:
         return (Case("out of core", Matrix(2**15, 32, "float32", 1e-5), methods, rank=5, on_store=True),)
     large = Matrix(2**22 if scale == "full" else 2**20, 256, "float32")
     # As many bytes with more snapshots: the products grow, everything that goes with the bytes does not.
-    longer = Matrix(large.unknowns // 8, 8 * large.snapshots, "float32")
+    longer = [Matrix(large.unknowns // times, times * large.snapshots, "float32") for times in (4, 8)]
     # The shape of the published distributed operator inference runs (dOpInf), whose data are not public.
     published = Matrix(292_678 if scale == "full" else 73_000, 600, "float64")
     # The shape of the example in xeofs' documentation (5000 x 720 x 360), space as one axis.
     many = Matrix(259_200, 5_000 if scale == "full" else 500, "float64", decay="harmonic")
     return (
         Case("out of core", large, ON_STORE, on_store=True),
-        Case("out of core, 2048 snapshots", longer, ON_STORE, on_store=True, limit_seconds=600.0),
+        *(
+            Case(f"out of core, {matrix.snapshots} snapshots", matrix, ON_STORE, on_store=True, limit_seconds=600.0)
+            for matrix in longer
+        ),
         Case("shape of dOpInf's tables", published, DISTRIBUTED_OPINF, on_store=True, memory=1024 * MIB),
         Case("shape of xeofs' example", many, MANY_SNAPSHOTS, rank=5, on_store=True, memory=3072 * MIB, limit_seconds=600.0),
     )

@@ -14,7 +14,8 @@ from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
 from nwidth.readers.protocol import FieldSpec, Run
 from nwidth.stores import create_store, open_store
-from nwidth.stores.direct import chunk_format, read_direct
+from nwidth.stores.direct import chunk_format, following, read_direct
+from nwidth.stores.fetching import LocalFile
 
 SHAPE = (21, 50, 3)
 VALUES = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
@@ -101,3 +102,34 @@ def test_a_tail_shard_does_not_make_the_others_read_twice(tmp_path: Path) -> Non
     reference.read_block("fields/u", (slice(0, 200), slice(0, 5000)), out=out)
     assert np.array_equal(out, values)
     assert reference.bytes_read - before <= array.nbytes_stored()
+
+
+def test_what_is_wanted_next_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of panels has told the system of the next panel's bytes before it asks for them, and of its own first."""
+    array = stored(tmp_path, chunks=(4, 10, 3), shards=(8, 50, 3), compressors=[BLOSC])
+    announced: list[tuple[int, int]] = []
+    monkeypatch.setattr(LocalFile, "announce", lambda file, spans: announced.extend(spans))
+
+    def panel(start: int) -> list[tuple[int, int]]:
+        announced.clear()
+        out = np.empty((21, 10, 3), np.float32)
+        assert read_direct(array, (slice(0, 21), slice(start, start + 10), slice(0, 3)), out)
+        return list(announced)
+
+    first, second = panel(0), panel(10)
+    # Each of the three shards announces two chunks, and then reads them.
+    assert set(second[-2:]) < set(first)
+    assert first[:2] == first[6:8]
+
+
+@given(st.data())
+def test_what_follows_lies_beyond(data: Any) -> None:
+    """What follows a selection begins where it ends, along one axis, and stays within the field; a whole field has no next."""
+    bounds = [sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)).filter(lambda b: b[0] != b[1]))) for n in SHAPE]
+    selection = tuple(slice(start, stop) for start, stop in bounds)
+    after = following(selection, SHAPE)
+    changed = [axis for axis in range(3) if after[axis] != selection[axis]]
+    assert len(changed) <= 1
+    assert bool(changed) == (selection != tuple(slice(0, n) for n in SHAPE))
+    for axis in changed:
+        assert selection[axis].stop == after[axis].start <= after[axis].stop <= SHAPE[axis]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nwidth.errors import PlanError
-from nwidth.stores.layout import CHUNK_LIMIT, DEFAULT_BUDGET, PANEL_ROWS, SHARD_LIMIT, MiB, choose_layout
+from nwidth.stores.layout import CHUNK_LIMIT, COLUMN_TARGET, DEFAULT_BUDGET, PANEL_ROWS, SHARD_LIMIT, MiB, choose_layout
 
 TYPES = st.sampled_from([np.dtype("f4"), np.dtype("f8"), np.dtype("c16")])
 SPACES = st.one_of(
@@ -55,6 +55,15 @@ def test_large_fields_get_full_sizes(nodes: int, expected: int, dtype: np.dtype[
     assert layout.chunks[0] >= min(PANEL_ROWS, DEFAULT_BUDGET // nbytes((nodes,), dtype) // 2)
     assert layout.shards is not None
     assert 64 * MiB <= nbytes(layout.shards, dtype) <= 256 * MiB
+
+
+@given(nodes=st.integers(1000, 1_000_000), expected=st.integers(1, 20_000))
+def test_a_column_of_chunks_is_small(nodes: int, expected: int) -> None:
+    """Some degrees of freedom of all snapshots are read in little memory, where the writer can hold the snapshots of a chunk."""
+    layout = choose_layout((nodes,), ("node",), np.dtype("f8"), expected)
+    column = expected * layout.chunks[1] * 8
+    affordable = 2 * layout.chunks[0] * nodes * 8 <= DEFAULT_BUDGET
+    assert column <= 1.1 * COLUMN_TARGET or not affordable
 
 
 @given(points=st.integers(2, 2_000_000), components=st.integers(1, 9))

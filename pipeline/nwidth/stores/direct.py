@@ -75,7 +75,7 @@ def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any]) ->
     # Asked of all objects before the first is read: to find out on the way would be to read those before it twice.
     if not all(is_steady(array.store, _key(array, position)) for position, _ in touched):
         return False
-    soon = dict(parts_of(layout, _after(selection, array.shape)))
+    soon = dict(parts_of(layout, following(selection, array.shape)))
     try:
         for position, parts in touched:
             _read_object(array, layout, position, parts, soon.get(position, ()), out)
@@ -137,14 +137,14 @@ def parts_of(layout: ChunkFormat, selection: Slices) -> Iterator[tuple[tuple[int
         yield position, [_part(layout.chunk, per_object, place, selection) for place in product(*inner)]
 
 
-def _after(selection: Slices, shape: Sequence[int]) -> Slices:
+def following(selection: Slices, shape: Sequence[int]) -> Slices:
     """What a reader of panels wants next: as much again and again, along the last axis that is not read whole. Pure."""
     axes = [axis for axis, (part, size) in enumerate(zip(selection, shape, strict=True)) if part.stop - part.start < size]
-    following = list(selection)
+    wanted = list(selection)
     for axis in axes[-1:]:
         start, stop = selection[axis].start, selection[axis].stop
-        following[axis] = slice(stop, min(stop + _SOON * (stop - start), shape[axis]))
-    return tuple(following)
+        wanted[axis] = slice(stop, min(stop + _SOON * (stop - start), shape[axis]))
+    return tuple(wanted)
 
 
 def _part(chunk: Sequence[int], per_object: Sequence[int], place: Sequence[int], selection: Slices) -> Part:
