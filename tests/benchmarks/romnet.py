@@ -70,9 +70,13 @@ class Settings:
     clusters: int = 2
     atlas_rank: int = 10
     """Of the displacement's bases that the clusters are told apart by."""
-    rtol: float = 1e-3
-    """Of the bodies' bases, displacement and dual fields alike."""
-    tolerance: float = 1e-3
+    rtol: float = 2e-4
+    """Of the bodies' bases of displacement."""
+    dual_rtol: float = 3e-3
+    """Of their bases of dual fields."""
+    sampled: int = 300
+    """Reduced runs that bases learn from beside the full ones."""
+    tolerance: float = 1e-2
     """Of the cubature."""
     draws: int = 1008
     verify: int = 4
@@ -91,7 +95,7 @@ class Result:
     """Processor seconds of one full run, mean."""
     bodies: list[dict[str, Any]]
     errors: dict[str, dict[str, float]]
-    """Field -> mean, median and largest relative error over the test runs, all times together."""
+    """Field -> mean, median, ninth decile and largest relative error over the test runs, all times together."""
     within: float
     """Share of test runs whose indicator is not below the true error of its field."""
     offline_seconds: float
@@ -223,7 +227,8 @@ def write_study(folder: Path, store: Path, settings: Settings) -> Path:
         "learn": {"regression": "rbf"},
         "mechanics": {
             "case": "tests.benchmarks.romnet:FamilyCase", "law": law_record(cube_law()), "duals": {"p": "p", "stress": "flux"},
-            "tolerance": settings.tolerance, "rtol": settings.rtol, "smallest_norm": smallest,
+            "tolerance": settings.tolerance, "smallest_norm": smallest, "sampled_runs": settings.sampled,
+            "rtol": {"displacement": settings.rtol, "p": settings.dual_rtol, "stress": settings.dual_rtol},
         },
         "uncertainty": {
             "parameters": uncertain(settings.spread), "seed": 3, "batch": settings.batch, "verify": settings.verify,
@@ -308,7 +313,12 @@ def errors_of(model: Path, runs: Sequence[FullRun], settings: Settings) -> tuple
         known = np.isfinite(answers.indicator[number])
         covered.append(answers.indicator[number][known].max() >= at_times["p"][known].max())
     told = {
-        name: {"mean": float(np.mean(of)), "median": float(np.median(of)), "largest": float(np.max(of))}
+        name: {
+            "mean": float(np.mean(of)),
+            "median": float(np.median(of)),
+            "90 %": float(np.quantile(of, 0.9)),
+            "largest": float(np.max(of)),
+        }
         for name, of in errors.items()
     }
     return told, float(np.mean(covered))
@@ -336,9 +346,9 @@ def lines(found: Result) -> list[str]:
     rows = [
         ("cells per side, unknowns, integration points", f"{s.cells}, {found.unknowns}, {found.points}"),
         ("training and test runs, spread", f"{s.training} and {s.test}, {s.spread:.0%}"),
-        ("bodies: modes, points", "; ".join(f"{body['modes']}, {body['points']}" for body in found.bodies)),
+        ("bodies: modes of displacement, points, modes of dual fields", "; ".join(_body(body) for body in found.bodies)),
         *(
-            (f"error of {name}: mean, median, largest", f"{of['mean']:.2%}, {of['median']:.2%}, {of['largest']:.2%}")
+            (f"error of {name}: {', '.join(of)}", ", ".join(f"{value:.2%}" for value in of.values()))
             for name, of in found.errors.items()
         ),
         ("test runs whose indicator covers the error of p", f"{found.within:.0%}"),
@@ -350,6 +360,11 @@ def lines(found: Result) -> list[str]:
         ("speed-up in core-hours, training counted", f"{found.speed_up_with_all:.1f}"),
     ]
     return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+
+
+def _body(body: Mapping[str, Any]) -> str:
+    duals = ", ".join(f"{of['modes']} of {name}" for name, of in body["duals"].items())
+    return f"{body['modes']}, {body['points']}, {duals}"
 
 
 def main(words: Sequence[str] | None = None) -> int:
