@@ -238,7 +238,7 @@ def write_study(folder: Path, store: Path, settings: Settings) -> Path:
                 "largest displacement": {"field": "displacement", "at": "largest"},
             },
         },
-        "workers": {"count": settings.workers, "memory": "2 GiB"},
+        "workers": {"count": settings.workers, "memory": "4 GiB"},
     }  # fmt: skip
     file.write_text("\n".join(_toml_table(name, table) for name, table in tables.items()), encoding="utf-8")
     return file

@@ -148,6 +148,23 @@ def test_sampled_runs_that_all_fail_are_an_error(model: Model, tmp_path: Path) -
     assert not list(path.glob("mechanics*"))
 
 
+class PartlyUnsolvable(CubeCase):
+    """Loads that are not numbers where it is hot."""
+
+    def load_factors(self, inputs: Any) -> dict[str, Any]:
+        hot = np.where(inputs["amplitude"] > 380.0, np.nan, 1.0)[:, None]
+        return {name: hot * factors for name, factors in super().load_factors(inputs).items()}
+
+
+def test_sampled_runs_that_fail_are_counted_and_left_out(model: Model, tmp_path: Path) -> None:
+    """The others are learnt from, and a note says how many did not reach their end."""
+    path = Path(shutil.copytree(model.path, tmp_path / "model.zarr"))
+    trained = train_mechanics(path, PartlyUnsolvable(CELLS), cube_law(), options=options(sampled_runs=6))
+    drawn = np.random.default_rng(0).uniform(300.0, 460.0, 6)
+    assert 0 < (drawn > 380.0).sum() < 6
+    assert f"{(drawn > 380.0).sum()} of 6 sampled runs failed and are left out" in trained.notes
+
+
 def test_a_dictionary_gives_every_sampled_run_to_the_cluster_that_answers_it(
     model: Model, tmp_path: Path, scheduler: str
 ) -> None:

@@ -13,6 +13,7 @@ Coefficients, norms and errors that a basis keeps are those of the store's snaps
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -45,6 +46,9 @@ FINER = 0.5
 BATCH = 20
 """Runs that march together."""
 SEED = 0
+ROWS = 2**15
+"""Integrals, modes by stress states, that the sampling body's rule is found with: its basis is finer than any other, and of all
+simulations, so that the memory and the time of its search would exceed those of all bodies; some simulations do for a rule."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,8 @@ def sampled_runs(training: Training, count: int) -> SampledRuns:
         As `training.train_body`; or no run reached its end.
     """
     options = training.options
-    alone = replace(training, options=replace(options, duals={}, indicating="", held_out=(), rtol=None, rank=None))
-    body = assembled_body(alone)
+    settings = replace(options, duals={}, indicating="", held_out=(), rtol=None, rank=None)
+    body = assembled_body(replace(training, simulations=_some_simulations(training), options=settings))
     inputs = _drawn(training, count)
     march = March(body, training.case, inputs)
     answers: Answers = training.run(draws_graph(march, count, BATCH, f"{training.token}-sampled"), "sampled runs")[DRAWS_ROOT]
@@ -134,6 +138,13 @@ class March:
 
     def __call__(self, start: int, stop: int) -> Answers:
         return MechanicsSurrogate(self.case, (self.body,)).ask({name: values[start:stop] for name, values in self.inputs.items()})
+
+
+def _some_simulations(training: Training) -> tuple[str, ...]:
+    """Every k-th simulation: no more states of them than `ROWS` allows, and one simulation at least."""
+    basis = training.named[training.options.displacement]
+    of_each = basis.rank * basis.coefficients.shape[1] / len(training.simulations)
+    return training.simulations[:: max(1, math.ceil(len(training.simulations) * of_each / ROWS))]
 
 
 def _drawn(training: Training, count: int) -> dict[str, Floats]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +147,7 @@ class Trainer:
         work = _Work(self, case_named(self.case) if isinstance(self.case, str) else self.case, executor, progress)
         with fresh(aside(self.model.path)):
             bodies = (work.one(),) if atlas is None else work.dictionary(atlas)
-            notes = (*_notes(bodies), *([PARTED] if atlas is not None and self.options.held_out else ()))
+            notes = (*work.notes, *_notes(bodies), *([PARTED] if atlas is not None and self.options.held_out else ()))
             mechanics = ReducedMechanics(bodies, self.case_name, notes)
             write_mechanics(self.model.path, mechanics, of=content_key_of(self.model), key=self.key)
         return mechanics
@@ -161,6 +161,8 @@ class _Work:
     case: Case
     executor: Executor
     progress: Progress | None
+    notes: list[str] = field(default_factory=list)
+    """What is to be known of the training itself."""
 
     @property
     def path(self) -> Path:
@@ -196,15 +198,19 @@ class _Work:
             if not learnt:
                 raise ConfigError(f"mechanics: all simulations of cluster {cluster} are held out; leave some of each to train on")
             clusters.append((learnt, tuple(name for name in members if name in options.held_out)))
-        self._check_classifier()
+        if len(clusters) > 1:
+            self._check_classifier()
         trainings = []
         with self._sampled(tuple(dict.fromkeys(name for learnt, _ in clusters for name in learnt))) as runs:
-            chosen = None if runs is None else chosen_clusters(self.trainer.model.learned, runs.inputs)
             for cluster, names in enumerate(clusters):
-                own = None if runs is None else runs.some(np.flatnonzero(chosen == cluster))
+                own = runs if runs is None or len(clusters) == 1 else self._of_cluster(runs, cluster)
                 trainings.append(self._apart(aside(self.path) / f"cluster-{cluster}", *names, own))
         bodies = bodies_on_shared_points(trainings) if options.points == "shared" else map(train_body, trainings)
         return tuple(_moved(body) for body in bodies)
+
+    def _of_cluster(self, runs: SampledRuns, cluster: int) -> SampledRuns:
+        """The sampled runs that a cluster will be asked for."""
+        return runs.some(np.flatnonzero(chosen_clusters(self.trainer.model.learned, runs.inputs) == cluster))
 
     def _check_classifier(self) -> None:
         if self.trainer.options.sampled_runs and not has_learned(self.path):
@@ -228,7 +234,10 @@ class _Work:
             ]
             memory = Memory(self.trainer.memory)
             bases = reduced_to(folder, self.trainer.store, requests, memory, self.executor, self.progress)
-            yield sampled_runs(self._training(folder / "bases", bases, simulations), options.sampled_runs)
+            runs = sampled_runs(self._training(folder / "bases", bases, simulations), options.sampled_runs)
+            if runs.failed:
+                self.notes.append(f"{runs.failed} of {options.sampled_runs} sampled runs failed and are left out")
+            yield runs
             shutil.rmtree(folder)
 
     def _apart(self, folder: Path, learnt: tuple[str, ...], held_out: tuple[str, ...], runs: SampledRuns | None) -> Training:
