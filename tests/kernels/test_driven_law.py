@@ -37,11 +37,11 @@ def test_the_values_are_those_of_the_march(name: str) -> None:
     history, strain, temperature = marched()
     expected = history.duals[0][name]
     # The march stops where its residual is 1e-8 of the load, and evaluates the law at that very state: only rounding is left.
-    close = {"rtol": 1e-9, "atol": 1e-12 * float(np.abs(expected).max())}
-    np.testing.assert_allclose(values_along(cube_law(), TIMES, strain, temperature, name), expected, **close)
+    atol = 1e-12 * float(np.abs(expected).max())
+    np.testing.assert_allclose(values_along(cube_law(), TIMES, strain, temperature, name), expected, rtol=1e-9, atol=atol)
     some = np.array([5, 17, 60])
     alone = values_along(cube_law(), TIMES, strain[:, :, some], temperature[:, :, some], name)
-    np.testing.assert_allclose(alone, expected[:, :, some], **close)
+    np.testing.assert_allclose(alone, expected[:, :, some], rtol=1e-9, atol=atol)
 
 
 def test_what_does_not_fit_is_refused() -> None:
