@@ -2,7 +2,7 @@
 
 For every number of cells per side: the high-fidelity run, ten modes, a rule of cubature to 1e-5, and the same run reduced, alone
 and as one of a batch of draws. Times are processor seconds of one process, best of three for the reduced ones; set
-``OPENBLAS_NUM_THREADS=1`` to have one thread. All three meshes take two minutes and 1.5 GB.
+``OPENBLAS_NUM_THREADS=1`` to have one thread. All three meshes take a minute and 0.8 GB.
 """
 
 from __future__ import annotations
