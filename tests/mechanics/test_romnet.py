@@ -16,6 +16,7 @@ import pytest
 
 from nwidth.report import write_report
 from tests.benchmarks.romnet import Settings, benchmark, full_runs, write_store, write_study
+from tests.benchmarks.romnet_parts import dual_rows, family, relative
 from tests.repository import REPOSITORY
 
 pytest.importorskip("sklearn", reason="training of the classifier takes scikit-learn")
@@ -192,6 +193,21 @@ def test_the_report_has_mechanics_and_draws(study: Path, ran: dict[str, Any], tm
 
 def _section(page: str, anchor: str) -> str:
     return page.split(f'<section id="{anchor}">')[1].split("</section>")[0]
+
+
+def test_the_parts_of_the_error(tmp_path: Path) -> None:
+    """Every part shrinks with what it is said to depend on: modes, tolerance of the rule, sampled runs in the dual basis."""
+    of = family(tmp_path, Settings(cells=2, training=6, test=3))
+    coarse, fine = (of.march(of.modes(rank), of.test.inputs) for rank in (5, 20))
+    assert relative(fine.p, of.test.p).mean() < relative(coarse.p, of.test.p).mean()
+    modes = of.modes(5)
+    exact, away = of.march(modes, of.test.inputs), []
+    for tolerance in (1e-1, 1e-3):
+        points, weights = of.rule(modes, tolerance)
+        away.append(relative(of.march(modes, of.test.inputs, points, weights).q, exact.q).mean())
+    assert away[1] < away[0] / 2
+    plain, sampled = (float(row.split("|")[2].split("%")[0]) for row in dual_rows(of, 20, [20], [0, 12]))
+    assert sampled < plain
 
 
 @pytest.mark.slow
