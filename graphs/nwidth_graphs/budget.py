@@ -24,6 +24,9 @@ PROCESS_BYTES = 150 * MIB
 # Blocks beyond this size win nothing: reading and arithmetic are amortised, and a lost task would lose more.
 TARGET_BLOCK_BYTES = 64 * MIB
 MIN_BLOCK_BYTES = 4 * MIB
+# A thread with little memory takes smaller blocks: whoever gives half a GiB wants a run to be small. Blocks of 32 MiB cost a few
+# per cent more than those of 64, and twice the tasks.
+BLOCKS_IN_A_THREAD = 16
 # A small field is cut into about this many blocks, so that a few workers share it. It is not the number of workers: the cut,
 # and with it the bits of the result, must not depend on who computes.
 BLOCKS_OF_A_SMALL_FIELD = 16
@@ -52,9 +55,10 @@ class PassCost:
     """Of one worker process."""
 
 
-def block_bytes_for(field_bytes: int) -> int:
-    """Size of the blocks that a field is cut into, memory permitting."""
-    return max(MIN_BLOCK_BYTES, min(TARGET_BLOCK_BYTES, field_bytes // BLOCKS_OF_A_SMALL_FIELD))
+def block_bytes_for(field_bytes: int, thread_bytes: int) -> int:
+    """Size of the blocks that a field is cut into, memory permitting; `thread_bytes` is a thread's share of a worker."""
+    most = min(TARGET_BLOCK_BYTES, thread_bytes // BLOCKS_IN_A_THREAD, field_bytes // BLOCKS_OF_A_SMALL_FIELD)
+    return max(MIN_BLOCK_BYTES, most)
 
 
 def max_rows(
@@ -68,7 +72,7 @@ def max_rows(
     inner_row_bytes: int = 0,
 ) -> int:
     """Rows of a block that fit one thread of a worker with `memory` bytes, in both passes; not positive where nothing fits."""
-    fixed = PROCESS_BYTES + merge_bytes(snapshots, rank_bound)
+    fixed = PROCESS_BYTES + merge_bytes(snapshots, rank_bound, reduction=reduction)
     per_thread = (memory - fixed) // threads - decode_bytes - scratch_bytes(reduction, snapshots, rank_bound)
     return per_thread // (row_bytes(snapshots, itemsize, rank_bound) + inner_row_bytes)
 
@@ -85,10 +89,20 @@ def scratch_bytes(reduction: Reduction | None, snapshots: int, rank_bound: int, 
     return lift if reduction is None else max(reduction.scratch_bytes(snapshots), lift)
 
 
-def merge_bytes(snapshots: int, rank_bound: int, *, factors: bool = True) -> int:
-    """Bytes of one merge at work: its operands and the result, with a copy of each in transit."""
-    sums = rank_bound * (snapshots + rank_bound)
-    return 2 * (FAN_IN + 2) * FLOAT * (max(snapshots * snapshots, sums) if factors else sums)
+def merge_bytes(snapshots: int, rank_bound: int, *, factors: bool = True, reduction: Reduction | None = None) -> int:
+    """Bytes of one merge at work: its operands and the result, with a copy of each in transit.
+
+    Of factors of all snapshots, of sums of a lift, or of whatever is larger; `reduction` is that of the factors.
+    """
+    sums = _merged(FAN_IN, rank_bound * (snapshots + rank_bound))
+    if not factors:
+        return sums
+    in_turn = reduction is not None and reduction.merges_in_turn(snapshots)
+    return max(sums, _merged(2 if in_turn else FAN_IN, snapshots * snapshots))
+
+
+def _merged(operands: int, entries: int) -> int:
+    return 2 * (operands + 2) * FLOAT * entries
 
 
 def factor_cost(
@@ -101,7 +115,10 @@ def factor_cost(
         reads=1,
         bytes_to_read=stored_bytes,
         flops=flops,
-        tasks=sum(tree_tasks(len(source.panels)) + FACTOR_SHARED_TASKS for source in sources),
+        tasks=sum(
+            tree_tasks(len(source.panels), in_turn=reduction.merges_in_turn(source.snapshots)) + FACTOR_SHARED_TASKS
+            for source in sources
+        ),
         peak_bytes=peak_bytes(sources, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
     )
 
@@ -140,7 +157,7 @@ def peak_bytes(
     # Fields of fewer rows than a panel in cache are those that no factor of all snapshots is made of.
     rows = None if reduction is not None else max(source.largest_panel for source in sources)
     leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound, rows)
-    merges = merge_bytes(snapshots, rank_bound, factors=reduction is not None)
+    merges = merge_bytes(snapshots, rank_bound, factors=reduction is not None, reduction=reduction)
     return PROCESS_BYTES + threads * leaf + merges + sum(interface_bytes(source) for source in sources)
 
 

@@ -80,7 +80,7 @@ def _on_shelf(
     key = content_key((name, leaf, len(blocks), *content)) if shelf is not None else None
     if shelf is None or key is None:
         return leaf, blocks
-    kept = KeptLeaf(leaf, join, FAN_IN, shelf, f"{name}-{key}", np.iinfo(np.int64).max)
+    kept = KeptLeaf(leaf, join, FAN_IN, False, shelf, f"{name}-{key}", np.iinfo(np.int64).max)
     return kept, [Bundle(number, (block,)) for number, block in enumerate(blocks)]
 
 

@@ -41,4 +41,5 @@ def _tree(source: FieldSource, reduction: Reduction) -> Tree:
         shared={"source": without_array(source), "reduction": reduction},
         array=source.array,
         read=ship_block,
+        in_turn=reduction.merges_in_turn(source.snapshots),
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -83,6 +83,7 @@ class KeptLeaf:
     leaf: Callable[..., Any]
     merge: Callable[[Sequence[Any]], Any]
     fan_in: int
+    in_turn: bool
     shelf: Shelf
     folder: str
     limit_bytes: int
@@ -106,12 +107,22 @@ class KeptLeaf:
         return found if isinstance(found, Kept) and found.proof == _proof(bundle, shared) else None
 
     def _reduce(self, bundle: Bundle, shared: Mapping[str, Any]) -> Any:
-        """The subtree of these blocks, merged in the tree's own order."""
-        level = [self.leaf(block, **shared) for block in bundle.blocks]
-        while len(level) > 1:
-            parts = [level[start : start + self.fan_in] for start in range(0, len(level), self.fan_in)]
-            level = [part[0] if len(part) == 1 else self.merge(part) for part in parts]
-        return level[0]
+        """The subtree of these blocks, merged in the tree's own order; no more results at a time than the tree itself holds."""
+        span = 1
+        while span * self.fan_in < len(bundle.blocks):
+            span *= self.fan_in
+        return self._node(bundle.blocks, span, shared)
+
+    def _node(self, blocks: tuple[Any, ...], span: int, shared: Mapping[str, Any]) -> Any:
+        """The node above children of at most `span` blocks each."""
+        if len(blocks) == 1:
+            return self.leaf(blocks[0], **shared)
+        below = max(1, span // self.fan_in)
+        children = (self._node(blocks[start : start + span], below, shared) for start in range(0, len(blocks), span))
+        if self.in_turn:
+            return reduce(lambda so_far, child: self.merge([so_far, child]), children)
+        parts = list(children)
+        return parts[0] if len(parts) == 1 else self.merge(parts)
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,7 @@ def kept(tree: Tree, token: str, fan_in: int) -> Tree:
     if key is None or size == 0:
         return tree
     limit = np.iinfo(np.int64).max if source.shelf.always else max(SMALL_BYTES, int(KEPT_SHARE * block_bytes * size))
-    leaf = KeptLeaf(tree.leaf, tree.merge, fan_in, source.shelf, f"{tree.method}-{tree.field}-{key}", limit)
+    leaf = KeptLeaf(tree.leaf, tree.merge, fan_in, tree.in_turn, source.shelf, f"{tree.method}-{tree.field}-{key}", limit)
     bundles = [Bundle(start, tuple(tree.blocks[start : start + size])) for start in range(0, len(tree.blocks), size)]
     # Only what is read block by block can be read elsewhere.
     read = None if tree.read is None or size > 1 else KeptRead(leaf, tree.read)

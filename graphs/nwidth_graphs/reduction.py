@@ -20,6 +20,8 @@ from nwidth_graphs.kernels.svd import spectrum_of_gram, spectrum_of_r
 
 FLOAT = 8
 """Bytes of a float64: all arithmetic is done in it."""
+# Factors of this size or more (724 snapshots) are merged in turn: a merge of eight of them would need more memory than a block.
+IN_TURN_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Reduction:
     """(rows, m) -> floating-point operations of the leaves."""
     scratch_bytes: Callable[[int], int]
     """m -> bytes of a leaf or merge beyond the block itself."""
+    sums: bool = False
+    """Whether `merge` is a sum from left to right, so that merging two at a time gives the same bits."""
+
+    def merges_in_turn(self, snapshots: int) -> bool:
+        """Whether a tree of such factors merges two at a time, see `trees.Tree.in_turn`."""
+        return self.sums and FLOAT * snapshots**2 >= IN_TURN_BYTES
 
     def __reduce__(self) -> tuple[Callable[[str], Reduction], tuple[str]]:
         # Travels to workers by name: its functions are code, not data.
@@ -73,6 +81,7 @@ GRAM = Reduction(
     flops=lambda rows, m: float(rows) * m * m,
     # Up to three panels (widened, centred, scaled), the running sum and one product.
     scratch_bytes=lambda m: FLOAT * (3 * panel_rows(m) * m + 3 * m * m),
+    sums=True,
 )
 
 TSQR = Reduction(

@@ -64,8 +64,14 @@ def height(n_blocks: int) -> int:
     return level
 
 
-def tree_tasks(n_blocks: int) -> int:
-    """Tasks of a tree over `n_blocks` leaves, without what is shared: leaves, merges and the root."""
+def tree_tasks(n_blocks: int, *, in_turn: bool = False) -> int:
+    """Tasks of a tree over `n_blocks` leaves, without what is shared: leaves, merges and the root.
+
+    A node that merges its children in turn takes a task for each child but the first; all of them together are one for each leaf
+    but the first, whatever the fan-in.
+    """
+    if in_turn:
+        return 2 * max(n_blocks, 1)
     tasks, level = n_blocks + 1, n_blocks
     while level > 1:
         whole, rest = divmod(level, FAN_IN)

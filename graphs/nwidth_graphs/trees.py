@@ -60,6 +60,10 @@ class Tree:
     """A Dask array whose blocks, in order, are the leaves' readings; None where leaves read for themselves."""
     read: Callable[..., Any] | None = None
     """``read(block, **shared)``: the leaf's `reading`, made on another worker; None where only the leaf itself can read."""
+    in_turn: bool = False
+    """A node merges its children two at a time, from the first to the last, as soon as they are there: for results so large that
+    eight of them, and their copies in transit, would be what a worker's memory is needed for. `merge` must be a sum from left to
+    right, so that no bit changes."""
 
     @property
     def name(self) -> str:
@@ -151,7 +155,7 @@ class TaskGraph:
         if any(tree.array is not None for tree in self.trees):
             return len(self.graph)
         shipped = 0 if self.placement is None else self.placement.count()["shipped"]
-        return sum(tree_tasks(len(tree.blocks)) + SHARED_TASKS for tree in self.trees) + 2 * shipped
+        return sum(tree_tasks(len(tree.blocks), in_turn=tree.in_turn) + SHARED_TASKS for tree in self.trees) + 2 * shipped
 
     def placed(self, placement: Placement) -> TaskGraph:
         """The same pass, with its blocks where a pool's split wants them: no result changes but by rounding."""
@@ -381,19 +385,33 @@ def _leaf_on_block(values: Any, *, leaf: Callable[..., Any], blocks: tuple[Any, 
 
 def _merge_layer(tree: Tree, level: list[Key], names: _Names, depth: int) -> tuple[dict[Key, Any], Key]:
     """The merges above some leaves, up to one result, and its key; `topology.Upward` does the same beyond a window."""
-    from dask.task_spec import List, Task, TaskRef
-
     tasks: dict[Key, Any] = {}
     while len(level) > 1:
         depth += 1
         groups = [level[start : start + FAN_IN] for start in range(0, len(level), FAN_IN)]
         level = []
         for index, group in enumerate(groups):
-            key: Key = group[0] if len(group) == 1 else (names.step(f"merge-l{depth}"), index)
-            if len(group) > 1:
-                tasks[key] = Task(key, tree.merge, List(*(TaskRef(child) for child in group)))
-            level.append(key)
+            merges = _merges(tree, group, (names.step(f"merge-l{depth}"), index))
+            tasks |= merges
+            level.append(next(reversed(merges), group[0]))
     return tasks, level[0]
+
+
+def _merges(tree: Tree, children: list[Key], key: Key) -> dict[Key, Any]:
+    """The tasks of one node, the last of which is its result; none where there is one child, which is its own parent."""
+    from dask.task_spec import List, Task, TaskRef
+
+    if len(children) == 1:
+        return {}
+    if not tree.in_turn:
+        return {key: Task(key, tree.merge, List(*map(TaskRef, children)))}
+    tasks: dict[Key, Any] = {}
+    so_far, *others = children
+    for place, child in enumerate(others, start=1):
+        after: Key = (*key, place) if child != others[-1] else key
+        tasks[after] = Task(after, tree.merge, List(TaskRef(so_far), TaskRef(child)))
+        so_far = after
+    return tasks
 
 
 def _closing(names: _Names, top: Key) -> Any:

@@ -210,6 +210,10 @@ def local_cluster(count: int, threads: int, memory: int, device: str = "cpu") ->
         # No block is sent to a busy worker: one that is ten times slower than the others holds up a pass by one block, not two.
         # Waiting for the next block costs milliseconds, and a block takes a good part of a second.
         "distributed.scheduler.worker-saturation": 1.0,
+        # Dask's statistical profiler looks at every thread 100 times a second, and each process 50 times at its own clock: a
+        # tenth of a core for two processes that do nothing else. Twice a second is enough for blocks of a tenth of a second.
+        "distributed.worker.profile.interval": "500ms",
+        "distributed.admin.tick.interval": "200ms",
     }
     with (
         dask.config.set(settings),

@@ -18,8 +18,10 @@ LEADING = (
 )
 ON_STORE = (
     "nwidth run gram",
+    "nwidth run gram, one process",
     "nwidth run tsqr",
     "nwidth run sketch",
+    "nwidth run sketch, one process",
     "nwidth run nystrom",
     "dask Gram",
     "dask Gram in float64",
@@ -35,8 +37,11 @@ ON_STORE = (
 DISTRIBUTED_OPINF = ("nwidth spectrum", "plain NumPy, processes", "nwidth run gram", "dask Gram", "load, numpy Gram")
 MANY_SNAPSHOTS = (
     "nwidth run sketch q 4",
+    "nwidth run sketch q 4, one process",
     "nwidth run sketch",
+    "nwidth run sketch, one process",
     "nwidth run nystrom",
+    "dask svd_compressed q 0",
     "dask svd_compressed q 2",
     "dask svd_compressed q 4",
     "xeofs EOF",

@@ -72,7 +72,8 @@ def test_costs_are_counted() -> None:
 
 def test_blocks_have_a_sensible_size() -> None:
     """Small fields are cut into some blocks, large ones into blocks of a bounded size, whoever computes."""
-    assert block_bytes_for(1) == 4 * MIB
-    assert block_bytes_for(10**12) == 64 * MIB
-    assert block_bytes_for(16 * 10 * MIB) == 10 * MIB
+    assert block_bytes_for(1, 2**31) == 4 * MIB
+    assert block_bytes_for(10**12, 2**31) == 64 * MIB
+    assert block_bytes_for(10**12, 512 * MIB) == 32 * MIB
+    assert block_bytes_for(16 * 10 * MIB, 2**31) == 10 * MIB
     assert row_bytes(100, 4, 10) == 400 + 160 + 16

@@ -68,11 +68,20 @@ def reduced(shelf: Any, reduction: Any = GRAM) -> Partial:
     return result
 
 
-@pytest.mark.parametrize("reduction", [GRAM, TSQR], ids=lambda reduction: reduction.name)
+@pytest.mark.parametrize(
+    ("reduction", "in_turn"), [(GRAM, False), (GRAM, True), (TSQR, False)], ids=["gram", "gram in turn", "tsqr"]
+)
 @pytest.mark.parametrize("size", [1, FAN_IN, FAN_IN**2])
-def test_keeping_changes_no_bit_and_saves_all_reads(monkeypatch: pytest.MonkeyPatch, reduction: Any, size: int) -> None:
-    """Results of one, eight and sixty-four blocks: kept, loaded, or some of each, the factor is that of the plain tree."""
+def test_keeping_changes_no_bit_and_saves_all_reads(
+    monkeypatch: pytest.MonkeyPatch, reduction: Any, in_turn: bool, size: int
+) -> None:
+    """Results of one, eight and sixty-four blocks: kept, loaded, or some of each, the factor is that of the plain tree, which
+    merges eight at once; large Gram matrices are merged in turn, to the same bits.
+    """
     plain = reduced(None, reduction)
+    if in_turn:
+        monkeypatch.setattr("nwidth_graphs.reduction.IN_TURN_BYTES", 1)
+    assert reduction.merges_in_turn(COLUMNS) == in_turn
     shelf = MemoryShelf()
     monkeypatch.setattr(keeping, "MIN_GROUPS", 1)
     monkeypatch.setattr(keeping, "grain", lambda *_, **__: size)

@@ -23,11 +23,34 @@ from tests.graphs.problems import compute, refuse_to_read, row_panels, source_of
 from tests.oracles.pod import matrix_with_spectrum
 
 
-def sum_tree(n_blocks: int, method: str = "sum") -> Tree:
+def sum_tree(n_blocks: int, method: str = "sum", *, in_turn: bool = False) -> Tree:
     def merge(parts: Sequence[list[int]]) -> list[int]:
         return [block for part in parts for block in part]
 
-    return Tree(method, "field_2", lambda block, **_: [block], range(n_blocks), merge, lambda result, **_: result, {"a": 1})
+    return Tree(
+        method,
+        "field_2",
+        lambda block, **_: [block],
+        range(n_blocks),
+        merge,
+        lambda result, **_: result,
+        {"a": 1},
+        in_turn=in_turn,
+    )
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 8, 9, 64, 73, 512, 1000])
+def test_merges_in_turn_take_two_at_a_time(n_blocks: int) -> None:
+    """For results that are large: the same order, at most two operands, a merge for each leaf but the first, in windows, too."""
+    graph = build([sum_tree(n_blocks, in_turn=True)], "0123456789abcdef")
+    assert graph.n_tasks == len(graph.graph) == tree_tasks(n_blocks, in_turn=True) + SHARED_TASKS
+    assert compute(graph)["sum-field_2"] == list(range(n_blocks))
+    widths = [len(task.dependencies) for key, task in dict(graph.graph).items() if "merge" in key[0]]
+    assert widths == [2] * (n_blocks - 1)
+    gathered = Gathered(graph)
+    for window in graph.windows(FAN_IN, 1):
+        gathered.add(window, dask.threaded.get(window.graph, list(window.keys)))
+    assert gathered.roots()["sum-field_2"] == list(range(n_blocks))
 
 
 @pytest.mark.parametrize("n_blocks", [1, 2, 7, 8, 9, 63, 64, 65, 73, 512, 1000])

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
-from scipy.linalg.blas import dsyrk
 
+from nwidth_graphs.kernels.blas import add_gram
 from nwidth_graphs.kernels.panels import Array, panel_rows, prepared_panels
 
 EPS = 2.0**-52
@@ -46,7 +46,7 @@ def gram(block: Array, *, centre: bool = False, row_scale: Array | None = None) 
     # Panels that are views of the block cost no memory: twice as long, they amortise BLAS's own copies better.
     views = in_place and block.dtype == np.float64 and not centre and row_scale is None
     panels = prepared_panels(block, centre=centre, row_scale=row_scale, rows=panel_rows(columns) * (2 if views else 1))
-    if in_place and not views:
+    if in_place:
         return _accumulated(panels, columns)
     total = xp.zeros((columns, columns), dtype=xp.float64)
     for panel in panels:
@@ -55,17 +55,15 @@ def gram(block: Array, *, centre: bool = False, row_scale: Array | None = None) 
 
 
 def _accumulated(panels: Iterable[Array], columns: int) -> Array:
-    """The sum over panels that lie in one piece, into one triangle in place: what is not stored saves a tenth of the time."""
+    """The sum over panels, into one triangle in place: what is not stored saves a tenth of the time."""
     total = np.zeros((columns, columns), order="F")
     for panel in panels:
-        # BLAS takes either order of a panel without a copy: X^T X of a column-ordered X, or A A^T of A = X^T.
-        transposed = panel.flags.c_contiguous and not panel.flags.f_contiguous
-        total = dsyrk(1.0, panel.T if transposed else panel, 1.0, total, trans=not transposed, overwrite_c=True)
+        total = add_gram(panel, total)
     return _mirrored(total)
 
 
 def _mirrored(total: Array) -> Array:
-    """Fill the lower triangle from the upper one, in place and tile by tile.
+    """Fill the upper triangle from the lower one, in place and tile by tile.
 
     NumPy's two triangles, their transpose and sum took a quarter of the whole leaf at 2048 columns.
     """
@@ -73,10 +71,10 @@ def _mirrored(total: Array) -> Array:
     for start in range(0, columns, _TILE):
         tile = slice(start, min(start + _TILE, columns))
         square = total[tile, tile]
-        square[...] = np.triu(square) + np.triu(square, 1).T
+        square[...] = np.tril(square) + np.tril(square, -1).T
         for other in range(tile.stop, columns, _TILE):
             below = slice(other, min(other + _TILE, columns))
-            total[below, tile] = total[tile, below].T
+            total[tile, below] = total[below, tile].T
     return total
 
 

@@ -17,13 +17,17 @@ Modes are held transposed, (r, n): that is how they are stored, and the products
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
 
 from nwidth_graphs.kernels.panels import Array, panel_rows, prepared_panels
 
+# What direct writes are aligned to, on any disk and in any system that we know of.
+PAGE_BYTES = 4096
 # Where every relative error is above this, ``||x||^2 - A . B`` keeps five digits of its square, and E need not be formed.
 PYTHAGORAS_LIMIT = 1e-5
 
@@ -63,13 +67,17 @@ def lift(
     xp = array_namespace(block)
     rank, columns = transform.shape[1], block.shape[1]
     transposed = xp.asarray(xp.matrix_transpose(transform), copy=True)
-    modes = xp.empty((rank, block.shape[0]), dtype=xp.float64)
+    in_place = is_numpy_array(block)
+    modes = page_aligned((rank, block.shape[0])) if in_place else xp.empty((rank, block.shape[0]), dtype=xp.float64)
     parts = []
     height = panel_rows(columns)
     for index, panel in enumerate(prepared_panels(block, centre=centre, rows=height)):
         rows = slice(index * height, index * height + panel.shape[0])
-        lifted = xp.matmul(transposed, xp.matrix_transpose(panel))
-        modes[:, rows] = lifted
+        if in_place:
+            lifted = np.matmul(transposed, panel.T, out=modes[:, rows])
+        else:
+            lifted = xp.matmul(transposed, xp.matrix_transpose(panel))
+            modes[:, rows] = lifted
         residual = None if predicted is None else panel - xp.matmul(xp.matrix_transpose(lifted), predicted)
         if row_scale is not None:
             scale = xp.asarray(row_scale[rows], dtype=xp.float64)
@@ -84,6 +92,14 @@ def lift(
         )
         parts = [merge_lift_sums(parts)]
     return modes, parts[0] if parts else _no_sums(xp, rank, columns, predicted)
+
+
+def page_aligned(shape: tuple[int, ...]) -> Array:
+    """Memory for float64 values that begins with a page, so that files can be written from it past the system's cache."""
+    size, page = math.prod(shape), PAGE_BYTES // 8
+    room = np.empty(size + page)
+    start = -(room.ctypes.data // 8) % page
+    return room[start : start + size].reshape(shape)
 
 
 def _no_sums(xp: Array, rank: int, columns: int, predicted: Array | None) -> LiftSums:

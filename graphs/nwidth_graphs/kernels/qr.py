@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_namespace, is_numpy_namespace
 
+from nwidth_graphs.kernels import blas
 from nwidth_graphs.kernels.gram import EPS
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, prepared_panels
 
@@ -161,12 +162,7 @@ def solve_right(panel: Array, factor: Array) -> Array:
     """Return ``X R^-1`` for upper triangular R by substitution (an explicit inverse loses orthogonality of small directions)."""
     xp = array_namespace(panel)
     if is_numpy_namespace(xp):
-        from scipy.linalg.blas import dtrsm
-
-        if panel.flags.c_contiguous:
-            return dtrsm(1.0, factor, panel.T, side=0, trans_a=1).T
-        # Snapshots are stored one after the other, so a panel is a strip of columns: copied once, and solved in place.
-        return dtrsm(1.0, factor, np.array(panel, order="F"), side=1, overwrite_b=1)
+        return blas.solve_right(panel, factor)
     if is_cupy_namespace(xp):
         from cupyx.scipy.linalg import solve_triangular  # type: ignore[import-not-found, unused-ignore]
 

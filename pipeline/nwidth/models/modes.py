@@ -9,7 +9,7 @@ took as long as the writing. Panels at the ragged end of a grid, which share the
 from __future__ import annotations
 
 import math
-import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.models.files import FieldShape, create_array
+from nwidth.models.whole_files import crc_of_file, write_whole
 
 if TYPE_CHECKING:
     from nwidth_graphs.layout import Panel
 
 # Modes are read one at a time (a picture) or a few rows at a time (a projection): 4 MiB chunks serve both.
 CHUNK_BYTES = 4 * 2**20
-_CRC_BYTES = 2**18
+
+_last = threading.local()
+"""Of each thread, the files of the panel that it wrote last, and their proof: it is asked for next, without a read."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ class ModesWriter:
 
     def __call__(self, panel: Panel, modes: NDArray[np.float64], mean: NDArray[np.float64] | None) -> None:
         if self._is_whole(panel):
-            for file, part in zip(self._modes_files(panel), self._layers(modes), strict=True):
-                _write_file(file, part)
-            if mean is not None:
-                _write_file(self._mean_file(panel), mean)
+            files = self._modes_files(panel)
+            told = [_write(file, part) for file, part in zip(files, self._layers(modes), strict=True)]
+            told.append(crc_of_file(self._mean_file(panel)) if mean is None else _write(self._mean_file(panel), mean))
+            _last.files, _last.proof = files, "-".join(told)
             return
         import zarr
 
@@ -53,7 +56,11 @@ class ModesWriter:
 
     def proof(self, panel: Panel) -> str:
         """CRC-32C of what lies on disk of a panel's modes and mean: who saw it once knows later whether they are still there."""
-        return "-".join(crc_of_file(file) for file in (*self._modes_files(panel), self._mean_file(panel)))
+        files = self._modes_files(panel)
+        if getattr(_last, "files", None) == files:
+            del _last.files  # once: what lies there later is somebody else's to read
+            return str(_last.proof)
+        return "-".join(crc_of_file(file) for file in (*files, self._mean_file(panel)))
 
     def _is_whole(self, panel: Panel) -> bool:
         """Whether the panel is one box of the chunk grid, and no part of one."""
@@ -90,7 +97,7 @@ def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centr
 
     folder = model / "bases" / basis / field.name
     rows = int(np.prod(field.panel))
-    depth = max(1, min(rank, CHUNK_BYTES // (8 * max(rows, 1))))
+    depth = layer_depth(rank, CHUNK_BYTES // (8 * max(rows, 1)))
     chunks = tuple(max(1, size) for size in (depth, *field.panel))
     writer = ModesWriter(str(folder), rank, chunks)
     if folder.exists() and _fits(folder, (rank, *field.shape), chunks, centred=centred):
@@ -101,6 +108,12 @@ def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centr
     if centred:
         create_array(group, "mean", field.shape, field.panel, field.dims)
     return writer
+
+
+def layer_depth(rank: int, most: int) -> int:
+    """Modes of a chunk: at most `most`, at least half of it, and as few as can be beyond the last mode. Pure."""
+    most = max(1, min(rank, most))
+    return min(range(most, most // 2, -1), key=lambda depth: -rank % depth)
 
 
 def _fits(folder: Path, shape: tuple[int, ...], chunks: tuple[int, ...], *, centred: bool) -> bool:
@@ -122,26 +135,6 @@ def _make_room(file: Path) -> None:
         folder.mkdir(exist_ok=True)
 
 
-def _write_file(file: Path, values: NDArray[np.float64]) -> None:
-    """Write one chunk whole or not at all, as Zarr's default codec has it: little-endian, C order."""
+def _write(file: Path, values: NDArray[np.float64]) -> str:
     _make_room(file)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    with partial.open("wb", buffering=0) as stream:
-        content = memoryview(np.ascontiguousarray(values, "<f8")).cast("B")
-        while content:
-            content = content[stream.write(content) :]
-    os.replace(partial, file)
-
-
-def crc_of_file(file: Path) -> str:
-    """CRC-32C of a file; "0" for one that is not there, or empty. Mapped, in pieces: its pages were written a moment ago."""
-    from google_crc32c import extend
-
-    total = 0
-    try:
-        content = np.memmap(file, np.uint8, "r")
-    except (FileNotFoundError, ValueError):  # an empty file, which a power cut may leave, cannot be mapped
-        return "0"
-    for start in range(0, len(content), _CRC_BYTES):
-        total = extend(total, content[start : start + _CRC_BYTES].tobytes())
-    return f"{total:08x}"
+    return write_whole(file, values)

@@ -334,7 +334,8 @@ def _wide_candidate(layouts: Sequence[FieldLayout], request: ReduceSection, memo
     rows = max(sum(layout.rows for layout in layouts if layout.name in fields) for fields in bases.values())
     bound = min(rank_bound(request, snapshots), rows)
     granule = max((layout.shards or layout.chunks)[0] for layout in layouts)
-    target = block_bytes_for(sum(layout.bytes for layout in layouts)) // max(1, rows * max(x.itemsize for x in layouts))
+    wanted = block_bytes_for(sum(layout.bytes for layout in layouts), memory.bytes // memory.threads)
+    target = wanted // max(1, rows * max(x.itemsize for x in layouts))
     sizes = [size for size in (_multiple(target, granule), *(max(layout.chunks[0] for layout in layouts),)) if size]
     reduction = TSQR if request.centre or request.route == "wide" else choose_route(request).reduction
     for size in sizes:

@@ -75,7 +75,7 @@ def cut_field(
     reduction = TSQR if request.route != "gram" else choose_route(request).reduction
     if fit is None:
         fit = max_rows(snapshots, itemsize, bound, memory.bytes, memory.threads, decode_bytes, reduction, inner_row_bytes)
-    target = block_bytes_for(math.prod(space) * snapshots * itemsize) // (snapshots * itemsize)
+    target = block_bytes_for(math.prod(space) * snapshots * itemsize, memory.bytes // memory.threads) // (snapshots * itemsize)
     least = math.prod(min(g, n) for g, n in zip(granules[-1], space, strict=True))
     wanted = fit if as_large_as_fits else max(target, least)
     for granule in granules:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.models.files import FieldShape
-from nwidth.models.modes import crc_of_file
+from nwidth.models.whole_files import crc_of_file
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import Reading, as_rows
 

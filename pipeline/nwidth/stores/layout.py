@@ -37,8 +37,8 @@ SHARD_TARGET = 128 * MiB
 SHARD_LIMIT = 256 * MiB
 # Whoever reads some degrees of freedom of all snapshots reads whole columns of chunks, and holds them in memory: with as many
 # snapshots in a chunk as keep such a column below this, no store needs large workers. A single snapshot then costs at most
-# CHUNK_TARGET / COLUMN_TARGET, a 32nd, of the store to see.
-COLUMN_TARGET = 64 * MiB
+# CHUNK_TARGET / COLUMN_TARGET, a 16th, of the store to see.
+COLUMN_TARGET = 32 * MiB
 # Snapshots per inner chunk of a wide field at least: enough for the chunk to be a panel. Of a
 # small field more, up to LEAST_EXPECTED, so that space is cut too and several workers share a pass over it; one snapshot then
 # takes this many bytes to see.

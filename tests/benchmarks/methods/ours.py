@@ -30,24 +30,29 @@ def pod(job: Job, route: Any) -> Iterator[Work]:
 
 
 @contextmanager
-def run(job: Job, route: Any, **options: Any) -> Iterator[Work]:
-    """A study, from plan to published model, on a cluster that is up already: peers' clusters are, too."""
-    import xarray  # noqa: F401 (what a run imports, so that starting up stays out of the time, as with the peers)
-    import zarr
+def run(job: Job, route: Any, *, one_process: bool = False, **options: Any) -> Iterator[Work]:
+    """A study, from plan to published model, on a cluster that is up already: peers' clusters are, too.
+
+    `one_process` has the same memory and threads in one worker.
+    """
+    import zarr  # what a run imports, so that starting up stays out of the time, as with the peers
     from zarr.storage import ObjectStore  # noqa: F401
 
     from nwidth.config import check_study
     from nwidth.runs.run import run as run_study
     from nwidth.workers import local_cluster
 
-    with local_cluster(job.workers, 1, job.memory) as executor:
+    count, threads = (1, job.workers) if one_process else (job.workers, 1)
+    memory = job.memory * threads
+    with local_cluster(count, threads, memory) as executor:
         study = check_study(
             {
                 "study": {"name": "benchmark", "store": job.source, "output": job.scratch},
                 "reduce": {"rank": job.rank, "route": route, **options},
                 "workers": {
-                    "count": job.workers,
-                    "memory": job.memory,
+                    "count": count,
+                    "threads": threads,
+                    "memory": memory,
                     "address": executor.client.scheduler.address,
                 },
                 "report": {"enabled": False},
@@ -77,8 +82,6 @@ def run(job: Job, route: Any, **options: Any) -> Iterator[Work]:
 @contextmanager
 def spectrum(job: Job) -> Iterator[Work]:
     """Singular values alone, by one read: plan, Gram pass, eigenvalues."""
-    import xarray  # noqa: F401 (as above)
-
     from nwidth.config import check_study
     from nwidth.runs.plan import prepare
     from nwidth.stages.problem import Passes
@@ -112,9 +115,12 @@ METHODS: dict[str, Method] = {
     "nwidth pod tsqr": partial(pod, route="tsqr"),
     "nwidth pod sketch": partial(pod, route="sketch"),
     "nwidth run gram": partial(run, route="gram"),
+    "nwidth run gram, one process": partial(run, route="gram", one_process=True),
     "nwidth run tsqr": partial(run, route="tsqr"),
     "nwidth spectrum": spectrum,
     "nwidth run sketch": partial(run, route="sketch"),
+    "nwidth run sketch, one process": partial(run, route="sketch", one_process=True),
     "nwidth run sketch q 4": partial(run, route="sketch", power_iterations=4),
+    "nwidth run sketch q 4, one process": partial(run, route="sketch", power_iterations=4, one_process=True),
     "nwidth run nystrom": partial(run, route="nystrom"),
 }
