@@ -267,9 +267,9 @@ class MemorySinks:
 
     sinks: dict[str, MemorySink] = field(default_factory=dict)
 
-    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
+    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool, read_again: bool = False) -> Write:
         """Allocate."""
-        return self.sinks.setdefault(basis, MemorySink()).begin(basis, shape, rank, centred=centred)
+        return self.sinks.setdefault(basis, MemorySink()).begin(basis, shape, rank, centred=centred, read_again=read_again)
 
     def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Any:
         """Repair into a second array."""

@@ -57,11 +57,12 @@ def values(size: int = LARGE) -> Any:
 needs_direct_writes = pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no direct writes")
 
 
+@pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("size", [0, 1, 1000, LARGE, LARGE + 1])
-def test_a_file_holds_the_numbers(tmp_path: Path, size: int) -> None:
+def test_a_file_holds_the_numbers(tmp_path: Path, size: int, direct: bool) -> None:
     """Whichever way it was written; the checksum is the file's, and nothing else is left in the folder."""
     written = values(size)
-    told = write_whole(tmp_path / "0", written)
+    told = write_whole(tmp_path / "0", written, direct=direct)
     assert (tmp_path / "0").read_bytes() == written.tobytes()
     assert told == f"{value(written.tobytes()):08x}"
     assert crc_of_file(tmp_path / "0") == (told if size else "0")
@@ -74,8 +75,11 @@ def test_large_files_that_begin_with_a_page_pass_by_the_cache(tmp_path: Path, de
     whole = values()
     for name, part in {"whole": whole, "small": whole[:512], "ragged": whole[:-1], "across": whole[1:]}.items():
         opened.clear()
-        write_whole(tmp_path / name, part)
+        write_whole(tmp_path / name, part, direct=True)
         assert bool(opened) == (name == "whole"), name
+    opened.clear()
+    write_whole(tmp_path / "read again", whole)
+    assert not opened
 
 
 @needs_direct_writes
@@ -91,7 +95,7 @@ def test_a_file_system_without_direct_writes_is_asked_once(
 
     monkeypatch.setattr(os, "open", refuse)
     for name in ("0", "1"):
-        write_whole(tmp_path / name, values())
+        write_whole(tmp_path / name, values(), direct=True)
         assert (tmp_path / name).read_bytes() == values().tobytes()
     assert len(asked) == 1
 
@@ -105,7 +109,7 @@ def test_a_full_disk_is_not_taken_for_a_refusal(tmp_path: Path, devices: Devices
 
     monkeypatch.setattr(whole_files, "_write_all", full)
     with pytest.raises(OSError, match="no space left"):
-        write_whole(tmp_path / "0", values())
+        write_whole(tmp_path / "0", values(), direct=True)
     assert not (tmp_path / "0").exists()
 
 

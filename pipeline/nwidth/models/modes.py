@@ -39,12 +39,14 @@ class ModesWriter:
     rank: int
     chunks: tuple[int, ...] = ()
     """Of the modes: (modes, *box of a panel)."""
+    direct: bool = False
+    """Past the system's cache, from which nobody will read them soon."""
 
     def __call__(self, panel: Panel, modes: NDArray[np.float64], mean: NDArray[np.float64] | None) -> None:
         if self._is_whole(panel):
             files = self._modes_files(panel)
-            told = [_write(file, part) for file, part in zip(files, self._layers(modes), strict=True)]
-            told.append(crc_of_file(self._mean_file(panel)) if mean is None else _write(self._mean_file(panel), mean))
+            told = [self._write(file, part) for file, part in zip(files, self._layers(modes), strict=True)]
+            told.append(crc_of_file(self._mean_file(panel)) if mean is None else self._write(self._mean_file(panel), mean))
             _last.files, _last.proof = files, "-".join(told)
             return
         import zarr
@@ -53,6 +55,10 @@ class ModesWriter:
         group["modes"][(slice(None), *panel.selection)] = modes.reshape(self.rank, *panel.shape)
         if mean is not None:
             group["mean"][panel.selection] = mean.reshape(panel.shape)
+
+    def _write(self, file: Path, values: NDArray[np.float64]) -> str:
+        _make_room(file)
+        return write_whole(file, values, direct=self.direct)
 
     def proof(self, panel: Panel) -> str:
         """CRC-32C of what lies on disk of a panel's modes and mean: who saw it once knows later whether they are still there."""
@@ -88,7 +94,7 @@ class ModesWriter:
         return [str(part.start // size) for part, size in zip(panel.selection, self.chunks[1:], strict=True)]
 
 
-def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centred: bool) -> ModesWriter:
+def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centred: bool, direct: bool = False) -> ModesWriter:
     """Create the empty arrays of one field's modes (and mean) and return what writes them.
 
     Arrays of an interrupted run that fit are left as they are: panels that it wrote need not be written again.
@@ -99,7 +105,7 @@ def create_modes(model: Path, basis: str, field: FieldShape, rank: int, *, centr
     rows = int(np.prod(field.panel))
     depth = layer_depth(rank, CHUNK_BYTES // (8 * max(rows, 1)))
     chunks = tuple(max(1, size) for size in (depth, *field.panel))
-    writer = ModesWriter(str(folder), rank, chunks)
+    writer = ModesWriter(str(folder), rank, chunks, direct)
     if folder.exists() and _fits(folder, (rank, *field.shape), chunks, centred=centred):
         return writer
     group = zarr.open_group(str(folder), mode="w")
@@ -133,8 +139,3 @@ def _make_room(file: Path) -> None:
     inside = list(file.parents)[: file.parts[::-1].index("c")]
     for folder in reversed(inside):
         folder.mkdir(exist_ok=True)
-
-
-def _write(file: Path, values: NDArray[np.float64]) -> str:
-    _make_room(file)
-    return write_whole(file, values)

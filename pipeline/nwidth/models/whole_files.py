@@ -55,8 +55,10 @@ class Devices:
 _devices = Devices()
 
 
-def write_whole(file: Path, values: NDArray[np.float64]) -> str:
+def write_whole(file: Path, values: NDArray[np.float64], *, direct: bool = False) -> str:
     """Write one chunk whole or not at all, as Zarr's default codec has it (little-endian, C order); give its CRC-32C.
+
+    `direct` is for files that nobody reads soon: past the cache, where that can be done and pays.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def write_whole(file: Path, values: NDArray[np.float64]) -> str:
     """
     content = np.ascontiguousarray(values, "<f8").reshape(-1).view(np.uint8)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    if not _written_directly(partial, content):
+    if not (direct and _written_directly(partial, content)):
         with partial.open("wb", buffering=0) as stream:
             _write_all(stream.fileno(), content)
     os.replace(partial, file)

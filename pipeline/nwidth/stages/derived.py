@@ -65,10 +65,10 @@ class MeanSink(FolderSink):
 
     means: Mapping[str, MeansReader] = field(default_factory=dict)
 
-    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
+    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool, read_again: bool = False) -> Write:
         """Create the arrays; `centred` speaks of the columns, which never are."""
         mean = self.means.get(shape.name)
-        write = super().begin(basis, shape, rank, centred=mean is not None)
+        write = super().begin(basis, shape, rank, centred=mean is not None, read_again=read_again)
         return write if mean is None else WithMean(write, mean)
 
 

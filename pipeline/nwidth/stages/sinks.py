@@ -29,8 +29,8 @@ Write = Callable[[Panel, Floats, Floats | None], None]
 class ModesSink(Protocol):
     """Takes the modes of one field of one basis."""
 
-    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
-        """Make room, and return what writes a panel."""
+    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool, read_again: bool = False) -> Write:
+        """Make room, and return what writes a panel; `read_again` says that the same run will read all of it."""
         ...
 
     def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
@@ -65,14 +65,14 @@ class FolderSink:
 
     model: Path
 
-    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
+    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool, read_again: bool = False) -> Write:
         """Create the arrays, or take up those of an interrupted run, as its lifting pass left them."""
         folder, lifted = self._field(basis, shape), self._lifted(basis, shape)
         if lifted.exists():
             shutil.rmtree(folder / "modes", ignore_errors=True)
             lifted.rename(folder / "modes")
         shutil.rmtree(folder / "repaired", ignore_errors=True)
-        return create_modes(self.model, basis, shape, rank, centred=centred)
+        return create_modes(self.model, basis, shape, rank, centred=centred, direct=not read_again)
 
     def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
         """Repair into ``repaired``, beside ``modes``."""
@@ -156,7 +156,7 @@ class MemorySink:
     means: dict[str, Floats] = field(default_factory=dict)
     _repaired: dict[str, Floats] = field(default_factory=dict)
 
-    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool) -> Write:
+    def begin(self, basis: str, shape: FieldShape, rank: int, *, centred: bool, read_again: bool = False) -> Write:
         """Allocate."""
         # Not filled: each thread touches the pages of its own panels first, and a pass that fails returns nothing.
         modes = self.modes[shape.name] = np.empty((rank, *shape.shape))

@@ -191,7 +191,8 @@ class _Run:
         return min(self.snapshots, sum(self.problem.sources[field].rows for field in self.groups[basis]))
 
     def _begin(self, basis: str, field: str, test: Floats) -> Write:
-        return self.sink.begin(basis, self.problem.shapes[field], test.shape[1], centred=self.request.centre)
+        # What is written here are images of a sample, which the last pass turns into modes.
+        return self.sink.begin(basis, self.problem.shapes[field], test.shape[1], centred=self.request.centre, read_again=True)
 
     def _read(self, tests: Mapping[str, Floats], writers: Mapping[str, Write] | None = None) -> dict[str, SketchPartial]:
         """One pass over the fields of some bases; refuses what cannot be reduced."""
