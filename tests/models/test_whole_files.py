@@ -153,3 +153,17 @@ def test_what_was_just_written_is_not_read_to_be_proven(tmp_path: Path, monkeypa
     assert read
     read[0].write_bytes(b"x")
     assert write.proof(panel) != from_memory
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_panels_are_read_as_they_were_written(tmp_path: Path, at: int) -> None:
+    """Whole ones from their files, the ragged one at the end through Zarr; one whose file is torn is not read as numbers."""
+    write = create_modes(tmp_path, "joint", FieldShape("u", ("node",), (500,), (200,)), 5, centred=False)
+    panel = panels((500,), (200,))[at]
+    modes = np.random.default_rng(at).standard_normal((5, panel.rows))
+    write(panel, modes, None)
+    np.testing.assert_array_equal(write.read(panel), modes)
+    file = tmp_path / "bases" / "joint" / "u" / "modes" / "c" / "0" / str(at)
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(ValueError, match=r"buffer|reshape|size"):
+        write.read(panel)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.models.files import FieldShape, create_array
-from nwidth.models.whole_files import crc_of_file, write_whole
+from nwidth.models.whole_files import crc_of_file, read_whole, write_whole
 
 if TYPE_CHECKING:
     from nwidth_graphs.layout import Panel
@@ -41,6 +41,8 @@ class ModesWriter:
     """Of the modes: (modes, *box of a panel)."""
     direct: bool = False
     """Past the system's cache, from which nobody will read them soon."""
+    array: str = "modes"
+    """Name of the array in its group."""
 
     def __call__(self, panel: Panel, modes: NDArray[np.float64], mean: NDArray[np.float64] | None) -> None:
         if self._is_whole(panel):
@@ -52,13 +54,31 @@ class ModesWriter:
         import zarr
 
         group: Any = zarr.open_group(self.folder, mode="r+")
-        group["modes"][(slice(None), *panel.selection)] = modes.reshape(self.rank, *panel.shape)
+        group[self.array][(slice(None), *panel.selection)] = modes.reshape(self.rank, *panel.shape)
         if mean is not None:
             group["mean"][panel.selection] = mean.reshape(panel.shape)
 
     def _write(self, file: Path, values: NDArray[np.float64]) -> str:
         _make_room(file)
         return write_whole(file, values, direct=self.direct)
+
+    def read(self, panel: Panel) -> NDArray[np.float64]:
+        """The modes (r, rows) of a panel that was written."""
+        depth, rows = self.chunks[0], panel.rows
+        if self._is_whole(panel):
+            files = self._modes_files(panel)
+            found = np.empty((len(files) * depth, rows))
+            try:
+                for layer, file in enumerate(files):
+                    read_whole(file, found[layer * depth : (layer + 1) * depth])
+            except OSError:
+                pass  # absent, or torn: Zarr has an answer to the first, and words for the second
+            else:
+                return found[: self.rank]
+        import zarr
+
+        group: Any = zarr.open_group(self.folder, mode="r")
+        return np.asarray(group[self.array][(slice(None), *panel.selection)]).reshape(self.rank, rows)
 
     def proof(self, panel: Panel) -> str:
         """CRC-32C of what lies on disk of a panel's modes and mean: who saw it once knows later whether they are still there."""
@@ -85,7 +105,7 @@ class ModesWriter:
 
     def _modes_files(self, panel: Panel) -> list[Path]:
         place = self._place(panel)
-        return [Path(self.folder, "modes", "c", str(layer), *place) for layer in range(math.ceil(self.rank / self.chunks[0]))]
+        return [Path(self.folder, self.array, "c", str(layer), *place) for layer in range(math.ceil(self.rank / self.chunks[0]))]
 
     def _mean_file(self, panel: Panel) -> Path:
         return Path(self.folder, "mean", "c", *self._place(panel))

@@ -74,6 +74,25 @@ def write_whole(file: Path, values: NDArray[np.float64], *, direct: bool = False
     return crc_of(content)
 
 
+def read_whole(file: Path, out: NDArray[np.float64]) -> None:
+    """Fill `out`, in C order, with a file of as many bytes.
+
+    Raises
+    ------
+    OSError
+        It is not there, or not as long.
+    """
+    rest = memoryview(out).cast("B")
+    with file.open("rb", buffering=0) as stream:
+        if os.fstat(stream.fileno()).st_size != out.nbytes:
+            raise OSError(errno.EIO, f"{file} does not hold {out.nbytes} bytes")
+        while rest:
+            count = stream.readinto(rest)
+            if not count:
+                raise OSError(errno.EIO, f"{file} became shorter")
+            rest = rest[count:]
+
+
 def _written_directly(partial: Path, content: NDArray[np.uint8]) -> bool:
     flag = getattr(os, "O_DIRECT", 0)
     if not flag or content.nbytes < DIRECT_BYTES or content.nbytes % PAGE_BYTES or content.ctypes.data % PAGE_BYTES:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth.models.files import FieldShape
-from nwidth.models.modes import create_modes
+from nwidth.models.modes import ModesWriter, create_modes
 from nwidth.stages.scratch import FolderScratch, MemoryScratch, ReadScratch, Scratch
+from nwidth_graphs.kernels.lift import page_aligned
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import Reading, as_rows
 
@@ -82,8 +83,12 @@ class FolderSink:
         shutil.rmtree(folder / "repaired", ignore_errors=True)
         group = zarr.open_group(str(folder), mode="r+")
         modes: Any = group["modes"]
-        group.create_array("repaired", **_like(modes, transform.shape[1]))
-        return RepairInFolder(str(folder), transform)
+        repaired = group.create_array("repaired", **_like(modes, transform.shape[1]))
+        return RepairInFolder(
+            lifted=ModesWriter(str(folder), len(transform), modes.chunks),
+            repaired=ModesWriter(str(folder), transform.shape[1], repaired.chunks, direct=True, array="repaired"),
+            transform=transform,
+        )
 
     def finish_repair(self, basis: str, shape: FieldShape) -> None:
         """Swap the folders of the two arrays; modes as they were lifted go beside the model."""
@@ -134,17 +139,14 @@ def _like(array: Any, modes: int) -> dict[str, Any]:
 class RepairInFolder:
     """``read(panel)`` of the repaired modes; see the module."""
 
-    folder: str
+    lifted: ModesWriter
+    repaired: ModesWriter
     transform: Floats = field(repr=False)
 
     def __call__(self, panel: Panel) -> Reading:
-        import zarr
-
-        group: Any = zarr.open_group(self.folder, mode="r+")
-        selection = (slice(None), *panel.selection)
-        old = np.asarray(group["modes"][selection]).reshape(len(self.transform), -1)
-        new = self.transform.T @ old
-        group["repaired"][selection] = new.reshape(-1, *panel.shape)
+        old = self.lifted.read(panel)
+        new = np.matmul(self.transform.T, old, out=page_aligned((self.transform.shape[1], panel.rows)))
+        self.repaired(panel, new, None)
         return Reading(new.T)
 
 
