@@ -34,6 +34,7 @@ ON_STORE = (
     "load, sklearn randomized_svd",
     "load, pyMOR method of snapshots",
 )
+TIMING_GRID = ("nwidth pod auto", "nwidth pod sketch", "xeofs EOF in memory")
 DISTRIBUTED_OPINF = ("nwidth spectrum", "plain NumPy, processes", "nwidth run gram", "dask Gram", "load, numpy Gram")
 MANY_SNAPSHOTS = (
     "nwidth run sketch q 4",
@@ -78,9 +79,23 @@ def _in_memory(scale: str) -> tuple[Case, ...]:
         methods = ("nwidth pod gram", "nwidth pod tsqr", "numpy svd", "dask tsqr")
         return (Case("in memory, float64", Matrix(4096, 32, "float64", 1e-9), methods, rank=5, repeats=2),)
     unknowns, snapshots = (1_000_000, 256) if scale == "full" else (200_000, 128)
-    return tuple(
-        Case(f"in memory, {dtype}", Matrix(unknowns, snapshots, dtype), LEADING + FULL_ACCURACY, repeats=3)
-        for dtype in ("float32", "float64")
+    # Two corners of the grid of xeofs' own timings: (features, samples), two modes, one type.
+    corners = ((100_000, 10_000), (100_000, 1_000)) if scale == "full" else ((20_000, 1_000),)
+    return (
+        *(
+            Case(f"in memory, {dtype}", Matrix(unknowns, snapshots, dtype), LEADING + FULL_ACCURACY, repeats=3)
+            for dtype in ("float32", "float64")
+        ),
+        *(
+            Case(
+                f"xeofs' timings, {samples} samples",
+                Matrix(features, samples, "float32", decay="harmonic"),
+                TIMING_GRID,
+                rank=2,
+                limit_seconds=600.0,
+            )
+            for features, samples in corners
+        ),
     )
 
 

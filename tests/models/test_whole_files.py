@@ -13,11 +13,13 @@ from google_crc32c import value
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nwidth import disks
+from nwidth.disks import Devices
 from nwidth.models import modes as modes_module
 from nwidth.models import whole_files
 from nwidth.models.files import FieldShape
 from nwidth.models.modes import create_modes, layer_depth
-from nwidth.models.whole_files import DIRECT_BYTES, JUDGED_BYTES, SLOWEST, Devices, crc_of_file, write_whole
+from nwidth.models.whole_files import DIRECT_BYTES, crc_of_file, write_whole
 from nwidth_graphs.kernels.lift import page_aligned
 from nwidth_graphs.layout import panels
 
@@ -28,7 +30,7 @@ LARGE = DIRECT_BYTES // 8 * 2
 def devices(monkeypatch: pytest.MonkeyPatch) -> Devices:
     """A process that knows nothing of any disk yet."""
     fresh = Devices()
-    monkeypatch.setattr(whole_files, "_devices", fresh)
+    monkeypatch.setattr(disks, "writes", fresh)
     return fresh
 
 
@@ -111,17 +113,6 @@ def test_a_full_disk_is_not_taken_for_a_refusal(tmp_path: Path, devices: Devices
     with pytest.raises(OSError, match="no space left"):
         write_whole(tmp_path / "0", values(), direct=True)
     assert not (tmp_path / "0").exists()
-
-
-def test_a_slow_device_is_left_to_the_cache() -> None:
-    """After enough bytes to judge by, and no other device with it."""
-    devices = Devices()
-    devices.tell(1, JUDGED_BYTES - 1, 10.0)
-    assert devices.fit(1)
-    devices.tell(1, 1, 0.0)
-    assert not devices.fit(1)
-    devices.tell(2, 4 * JUDGED_BYTES, 3 * JUDGED_BYTES / SLOWEST)
-    assert devices.fit(2)
 
 
 @given(rank=st.integers(0, 2000), most=st.integers(0, 500))

@@ -1,58 +1,24 @@
-"""Files of plain numbers, written whole or not at all, and past the system's cache where the disk keeps up.
+"""Files of plain numbers, written whole or not at all, and past the system's cache where that pays (`nwidth.disks`).
 
 Through the cache, gigabytes of modes cost their copying, a tenth of the processor time of a whole run over 256 snapshots, and the
-memory that reading would have used. A direct write costs a wait, which is short on a disk of today. On a slow disk, or across
-a network, the wait would be long and the cache, which writes behind, serves better: so the first direct writes of a process to a
-device are timed, and where they are slow, or refused, all others go through the cache.
+memory that reading would have used.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-# What direct writes are aligned to, in memory and on disk.
-PAGE_BYTES = 4096
+from nwidth import disks
+
 # Smaller files would mostly wait.
 DIRECT_BYTES = 2**20
-# Bytes per second of one thread below which the cache is the better way: copying into it runs at about a GiB per second.
-SLOWEST = 2**29
-# Bytes after which a device is judged.
-JUDGED_BYTES = 2**25
 _CRC_BYTES = 2**18
 _REFUSED = {errno.EINVAL, errno.EOPNOTSUPP}
-
-
-class Devices:
-    """What this process knows of direct writes to each device."""
-
-    def __init__(self) -> None:
-        self._told: dict[int, tuple[int, float]] = {}
-        self._unfit: set[int] = set()
-
-    def fit(self, device: int) -> bool:
-        """Whether direct writes to a device pay, as far as is known."""
-        return device not in self._unfit
-
-    def tell(self, device: int, nbytes: int, seconds: float) -> None:
-        """What one write took."""
-        before_bytes, before_seconds = self._told.get(device, (0, 0.0))
-        told, taken = before_bytes + nbytes, before_seconds + seconds
-        self._told[device] = (told, taken)
-        if told >= JUDGED_BYTES and told < SLOWEST * taken:
-            self._unfit.add(device)
-
-    def refuse(self, device: int) -> None:
-        """The file system has no direct writes."""
-        self._unfit.add(device)
-
-
-_devices = Devices()
 
 
 def write_whole(file: Path, values: NDArray[np.float64], *, direct: bool = False) -> str:
@@ -94,25 +60,23 @@ def read_whole(file: Path, out: NDArray[np.float64]) -> None:
 
 
 def _written_directly(partial: Path, content: NDArray[np.uint8]) -> bool:
-    flag = getattr(os, "O_DIRECT", 0)
-    if not flag or content.nbytes < DIRECT_BYTES or content.nbytes % PAGE_BYTES or content.ctypes.data % PAGE_BYTES:
+    if content.nbytes < DIRECT_BYTES or content.nbytes % disks.PAGE_BYTES or content.ctypes.data % disks.PAGE_BYTES:
         return False
     device = partial.parent.stat().st_dev
-    if not _devices.fit(device):
+    if not disks.writes.fit(device):
         return False
-    started = time.perf_counter()
     try:
-        descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | flag, 0o666)
+        descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | disks.DIRECT_FLAG, 0o666)
         try:
-            _write_all(descriptor, content)
+            with disks.writes.busy(device, content.nbytes):
+                _write_all(descriptor, content)
         finally:
             os.close(descriptor)
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        _devices.refuse(device)
+        disks.writes.refuse(device)
         return False
-    _devices.tell(device, content.nbytes, time.perf_counter() - started)
     return True
 
 

@@ -11,7 +11,7 @@ Zarr, which reads it or says what is wrong: `read_direct` only ever answers "don
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nwidth.stores.fetching import NotDirectError, Span, StoredObject, is_steady, open_object, scratch
+from nwidth.stores.fetching import NotDirectError, Span, StoredObject, ahead, goes_directly, is_steady, open_object, scratch
 
 if TYPE_CHECKING:
     import zarr
@@ -75,10 +75,13 @@ def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any]) ->
     # Asked of all objects before the first is read: to find out on the way would be to read those before it twice.
     if not all(is_steady(array.store, _key(array, position)) for position, _ in touched):
         return False
-    soon = dict(parts_of(layout, following(selection, array.shape)))
+    directly = bool(touched) and goes_directly(array.store, _key(array, touched[0][0]), array.nbytes)
+    # What is read past the cache cannot be announced: a thread of its own reads it ahead.
+    soon = {} if directly else dict(parts_of(layout, following(selection, array.shape)))
+    fetched = _fetched(array, layout, touched, soon, directly=directly)
     try:
-        for position, parts in touched:
-            _read_object(array, layout, position, parts, soon.get(position, ()), out)
+        for part, found in ahead(fetched) if directly else fetched:
+            _place(found, layout, part, out)
     except NotDirectError:
         return False
     return True
@@ -163,26 +166,27 @@ def _key(array: zarr.Array[Any], position: tuple[int, ...]) -> str:
     return f"{array.path}/{array.metadata.encode_chunk_key(position)}".lstrip("/")
 
 
-def _read_object(
+def _fetched(
     array: zarr.Array[Any],
     layout: ChunkFormat,
-    position: tuple[int, ...],
-    parts: Sequence[Part],
-    soon: Sequence[Part],
-    out: NDArray[Any],
-) -> None:
-    """Fetch the chunks of one object in order, a few ahead, and decode each into its place; `soon` are those wanted next."""
-    with open_object(array.store, _key(array, position)) as stored:
-        if layout.shard is None:
-            spans: list[Span] = [None for _ in parts]
-        else:
-            index = _shard_index(stored, layout, parts)
-            spans = [_span(index, part) for part in parts]
-            # The later ones, too: every block would begin with a wait for the disk, and end with a disk that waits.
-            later = [_span(index, part) for part in soon if index[part.number, 1] != _ABSENT]
-            stored.announce([_span(index, part) for part in parts] + later)
-        for part, fetched in zip(parts, stored.chunks(spans), strict=True):
-            _place(fetched, layout, part, out)
+    touched: Sequence[tuple[tuple[int, ...], Sequence[Part]]],
+    soon: Mapping[tuple[int, ...], Sequence[Part]],
+    *,
+    directly: bool,
+) -> Iterator[tuple[Part, NDArray[np.uint8]]]:
+    """The parts of a selection with their chunks as stored, object by object; `soon` are those wanted next."""
+    for position, parts in touched:
+        with open_object(array.store, _key(array, position)) as stored:
+            if layout.shard is None:
+                spans: list[Span] = [None for _ in parts]
+            else:
+                index = _shard_index(stored, layout, parts)
+                spans = [_span(index, part) for part in parts]
+                if not directly:
+                    # The later ones, too: every block would begin with a wait for the disk, and end with a disk that waits.
+                    later = [_span(index, part) for part in soon.get(position, ()) if index[part.number, 1] != _ABSENT]
+                    stored.announce([_span(index, part) for part in parts] + later)
+            yield from zip(parts, stored.chunks(spans, direct=directly), strict=True)
 
 
 def _span(index: NDArray[np.uint64], part: Part) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Fetch the bytes of one stored object, a few chunks ahead of whoever decodes them.
 
-    a file        read on the thread that asked, into its own buffer; the system is told what comes next
-    any other     through the store's own asynchronous reads, on a loop of this process
+    a file           read on the thread that asked, into its own buffer; the system is told what comes next
+    a large array's  the same past the system's cache, on a thread of its own that is a few chunks ahead (`ahead`)
+    any other        through the store's own asynchronous reads, on a loop of this process
 
 For a file, an event loop and a fresh buffer for every chunk cost a third as much as decoding; and one open file is one version
 of a shard, whatever an append puts in its place meanwhile.
@@ -10,18 +11,23 @@ of a shard, whatever an append puts in its place meanwhile.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nwidth import disks
 
 Span = tuple[int, int] | None
 """Offset and length within an object; None for all of it."""
@@ -29,6 +35,10 @@ Span = tuple[int, int] | None
 # Chunks on their way or waiting to be decoded: enough to hide the disk behind the decoding, within the plan's allowance of
 # eight chunks for reading (`problems/cutting.py`).
 AHEAD = 4
+# Of those that a thread of its own reads: the one that is being decoded, and the next.
+AHEAD_DIRECTLY = 2
+# Arrays from this size on are read past the cache: a second pass would hardly find them there, or find little else.
+DIRECT_ARRAY_BYTES = 2**30
 
 
 class NotDirectError(Exception):
@@ -42,8 +52,11 @@ class StoredObject(Protocol):
         """The last bytes, `nbytes` of them."""
         ...
 
-    def chunks(self, spans: Sequence[Span]) -> Iterator[NDArray[np.uint8]]:
-        """The bytes of each span, in order; each is valid until the next is asked for."""
+    def chunks(self, spans: Sequence[Span], *, direct: bool = False) -> Iterator[NDArray[np.uint8]]:
+        """The bytes of each span, in order; each is valid until `AHEAD_DIRECTLY` more are asked for.
+
+        `direct` asks for a read past the system's cache, where there is such a thing.
+        """
         ...
 
     def announce(self, spans: Sequence[tuple[int, int]]) -> None:
@@ -106,12 +119,15 @@ class LocalFile:
         self._count(nbytes)
         return found
 
-    def chunks(self, spans: Sequence[Span]) -> Iterator[NDArray[np.uint8]]:
+    def chunks(self, spans: Sequence[Span], *, direct: bool = False) -> Iterator[NDArray[np.uint8]]:
         exact = [(0, os.fstat(self._descriptor).st_size) if span is None else span for span in spans]
+        if direct and self._past_the_cache():
+            yield from self._directly(exact)
+            return
         # All of them at once: the disk works ahead in the page cache, which is nobody's memory, while this thread decodes.
         self.announce(exact)
         for start, length in exact:
-            buffer = scratch("fetched", length)
+            buffer = next_of_ring(length) if direct else scratch("fetched", length)
             done = 0
             while done < length:
                 count = os.preadv(self._descriptor, [memoryview(buffer)[done:]], start + done)
@@ -120,6 +136,48 @@ class LocalFile:
                 done += count
             self._count(length)
             yield buffer
+
+    def _past_the_cache(self) -> bool:
+        """From now on; False where the file system has no direct reads."""
+        import fcntl
+
+        device = os.fstat(self._descriptor).st_dev
+        if not disks.reads.fit(device):
+            return False
+        try:
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) | disks.DIRECT_FLAG)
+        except OSError:
+            disks.reads.refuse(device)
+            return False
+        return True
+
+    def _directly(self, spans: Sequence[tuple[int, int]]) -> Iterator[NDArray[np.uint8]]:
+        """Whole pages around each span."""
+        device, page = os.fstat(self._descriptor).st_dev, disks.PAGE_BYTES
+        for start, length in spans:
+            before = start % page
+            buffer = next_of_ring(-(-(before + length) // page) * page)
+            with disks.reads.busy(device, length):
+                done = self._filled(buffer, start - before)
+            if done < before + length:
+                raise NotDirectError
+            self._count(length)
+            yield buffer[before : before + length]
+
+    def _filled(self, buffer: NDArray[np.uint8], offset: int) -> int:
+        """Bytes that could be read into a buffer: fewer at the end of the file."""
+        done = 0
+        while done < buffer.nbytes:
+            try:
+                count = os.preadv(self._descriptor, [memoryview(buffer)[done:]], offset + done)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                raise NotDirectError from error
+            done += count
+            if count == 0 or count % disks.PAGE_BYTES:
+                break
+        return done
 
     def announce(self, spans: Sequence[tuple[int, int]]) -> None:
         if hasattr(os, "posix_fadvise"):
@@ -141,7 +199,7 @@ class RemoteObject:
             raise NotDirectError
         return found
 
-    def chunks(self, spans: Sequence[Span]) -> Iterator[NDArray[np.uint8]]:
+    def chunks(self, spans: Sequence[Span], *, direct: bool = False) -> Iterator[NDArray[np.uint8]]:
         coming = (_submit(self._chunk(span)) for span in spans)
         waiting = list(islice(coming, AHEAD))
         while waiting:
@@ -177,6 +235,74 @@ def scratch(use: str, nbytes: int) -> NDArray[np.uint8]:
         kept = np.empty(nbytes, np.uint8)
         setattr(_held, use, kept)
     return kept[:nbytes]
+
+
+def next_of_ring(nbytes: int) -> NDArray[np.uint8]:
+    """The next of this thread's buffers for direct reads: one is decoded, one waits, and one is being filled."""
+    turn = (getattr(_held, "turn", 0) + 1) % (AHEAD_DIRECTLY + 1)
+    ring: dict[int, NDArray[np.uint8]] = getattr(_held, "ring", {})
+    if turn not in ring or ring[turn].nbytes < nbytes:
+        ring[turn] = disks.page_aligned(nbytes)
+    _held.turn, _held.ring = turn, ring
+    return ring[turn][:nbytes]
+
+
+def goes_directly(store: Any, key: str, nbytes: int) -> bool:
+    """Whether an array of so many bytes, of which `key` is an object, is read past the system's cache."""
+    if nbytes < DIRECT_ARRAY_BYTES:
+        return False
+    path = local_path(store, key)
+    try:
+        return path is not None and disks.reads.fit(path.stat().st_dev)
+    except OSError:
+        return False  # whoever opens it will say what is wrong
+
+
+def ahead[T](items: Iterator[T]) -> Iterator[T]:
+    """The same items, made on a thread of their own: at most `AHEAD_DIRECTLY` are handed out or wait, and one is being made.
+
+    The thread belongs to the one that asks, and counts what it reads for that one. It has ended with the items when this ends,
+    for whatever reason.
+    """
+    ready: SimpleQueue[tuple[bool, T | BaseException | None]] = SimpleQueue()
+    room = threading.Semaphore(AHEAD_DIRECTLY)
+    stopped = threading.Event()
+
+    def produce() -> None:
+        try:
+            for item in items:
+                room.acquire()
+                if stopped.is_set():
+                    return
+                ready.put((True, item))
+            ready.put((False, None))
+        except BaseException as error:
+            ready.put((False, error))
+        finally:
+            items.close()  # type: ignore[attr-defined]
+
+    made = _helper().submit(copy_context().run, produce)
+    try:
+        while True:
+            good, item = ready.get()
+            if not good:
+                if item is not None:
+                    raise item  # type: ignore[misc]
+                return
+            yield item  # type: ignore[misc]
+            room.release()
+    finally:
+        stopped.set()
+        room.release()
+        made.result()
+
+
+def _helper() -> ThreadPoolExecutor:
+    """The thread that reads ahead for this one."""
+    helper: ThreadPoolExecutor | None = getattr(_held, "helper", None)
+    if helper is None:
+        helper = _held.helper = ThreadPoolExecutor(1, "nwidth-ahead")
+    return helper
 
 
 def _submit(work: Coroutine[Any, Any, NDArray[np.uint8]]) -> Future[NDArray[np.uint8]]:

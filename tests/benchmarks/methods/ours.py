@@ -111,6 +111,7 @@ def spectrum(job: Job) -> Iterator[Work]:
 
 
 METHODS: dict[str, Method] = {
+    "nwidth pod auto": partial(pod, route="auto"),
     "nwidth pod gram": partial(pod, route="gram"),
     "nwidth pod tsqr": partial(pod, route="tsqr"),
     "nwidth pod sketch": partial(pod, route="sketch"),

@@ -1,0 +1,204 @@
+"""Large arrays are read past the system's cache: the same values and bytes, whatever the file system and the disk are."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BloscCodec
+
+from nwidth import disks
+from nwidth.disks import JUDGED_BYTES, SLOWEST, Devices, page_aligned
+from nwidth.stores import fetching
+from nwidth.stores.direct import read_direct
+from nwidth.stores.fetching import AHEAD_DIRECTLY, LocalFile, NotDirectError, ahead
+from nwidth.stores.overlay import counting
+
+SHAPE = (40, 3000)
+VALUES = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+needs_direct_reads = pytest.mark.skipif(not disks.DIRECT_FLAG, reason="this system has no direct reads")
+
+
+@pytest.fixture(params=[(8, 500), (8, 1500)], ids=["sharded", "sharded by columns"])
+def array(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An array that counts as large, and a process that knows nothing of its disk."""
+    monkeypatch.setattr(fetching, "DIRECT_ARRAY_BYTES", 0)
+    monkeypatch.setattr(disks, "reads", Devices())
+    made = zarr.create_array(
+        tmp_path / "a.zarr", shape=SHAPE, chunks=(8, 250), shards=request.param, dtype="f4", compressors=[BloscCodec()]
+    )
+    made[...] = VALUES
+    return zarr.open_array(tmp_path / "a.zarr", mode="r")
+
+
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Lengths of what is read directly."""
+    lengths: list[int] = []
+    real = LocalFile._filled
+
+    def noting(self: LocalFile, buffer: Any, offset: int) -> int:
+        lengths.append(len(buffer))
+        assert offset % disks.PAGE_BYTES == len(buffer) % disks.PAGE_BYTES == buffer.ctypes.data % disks.PAGE_BYTES == 0
+        return real(self, buffer, offset)
+
+    monkeypatch.setattr(LocalFile, "_filled", noting)
+    return lengths
+
+
+def panels(array: Any, width: int) -> Iterator[tuple[slice, slice]]:
+    return ((slice(0, SHAPE[0]), slice(start, min(start + width, SHAPE[1]))) for start in range(0, SHAPE[1], width))
+
+
+@needs_direct_reads
+@pytest.mark.parametrize("width", [250, 700, 3000])
+def test_values_are_those_that_were_written(array: Any, direct: list[int], width: int) -> None:
+    """Panels of chunks, panels across chunks, and all at once; every one of them past the cache."""
+    for rows, columns in panels(array, width):
+        out = np.empty((SHAPE[0], columns.stop - columns.start), np.float32)
+        assert read_direct(array, (rows, columns), out)
+        np.testing.assert_array_equal(out, VALUES[rows, columns])
+    assert direct
+
+
+def test_small_arrays_stay_in_the_cache(array: Any, direct: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are there already, or cost little."""
+    monkeypatch.setattr(fetching, "DIRECT_ARRAY_BYTES", VALUES.nbytes + 1)
+    assert read_direct(array, (slice(0, 40), slice(0, 3000)), np.empty(SHAPE, np.float32))
+    assert not direct
+
+
+@needs_direct_reads
+def test_a_file_system_without_direct_reads_is_asked_once(array: Any, direct: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is read through the cache, and is right."""
+    asked = []
+    real = fcntl.fcntl
+
+    def refuse(descriptor: int, command: int, flags: int = 0) -> int:
+        if command == fcntl.F_SETFL:
+            asked.append(flags)
+            raise OSError(errno.EINVAL, "no direct reads here")
+        return real(descriptor, command, flags)
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    for _ in range(2):
+        out = np.empty(SHAPE, np.float32)
+        assert read_direct(array, (slice(0, 40), slice(0, 3000)), out)
+        np.testing.assert_array_equal(out, VALUES)
+    assert not direct
+    assert len(asked) == 1
+
+
+@needs_direct_reads
+def test_a_truncated_file_is_left_to_zarr(array: Any) -> None:
+    """And the thread that read ahead has ended: the next array is read as ever."""
+    shard = sorted(Path(array.store.root).rglob("c/*/*"))[1]
+    content = shard.read_bytes()
+    shard.write_bytes(content[4096:])
+    everything = (slice(0, 40), slice(0, 3000))
+    assert not read_direct(array, everything, np.empty(SHAPE, np.float32))
+    shard.write_bytes(content)
+    out = np.empty(SHAPE, np.float32)
+    assert read_direct(array, everything, out)
+    np.testing.assert_array_equal(out, VALUES)
+
+
+def test_items_come_in_order_and_few_are_made_ahead() -> None:
+    """One is with whoever asked, one waits, one is being made: the ring has a buffer for each."""
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            made.append(number)
+            yield number
+
+    for number in ahead(items()):
+        assert len(made) <= number + AHEAD_DIRECTLY + 1
+    assert made == list(range(20))
+
+
+def test_trouble_ahead_is_raised_where_it_is_met() -> None:
+    """After what came before it."""
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise NotDirectError
+
+    found = ahead(items())
+    assert next(found) == 1
+    with pytest.raises(NotDirectError):
+        next(found)
+
+
+def test_whoever_stops_early_stops_the_thread() -> None:
+    """What it had opened is closed before the next line runs."""
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.set()
+
+    for item in ahead(items()):
+        if item == 3:
+            break
+    # The generator ends with the last reference to it, which the loop held.
+    assert closed.wait(5)
+
+
+@needs_direct_reads
+def test_bytes_are_counted_for_whoever_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though another thread reads them: the spans of the chunks, and not the pages around them."""
+    from nwidth.stores import open_store
+    from tests.runs.studies import add_run
+
+    monkeypatch.setattr(fetching, "DIRECT_ARRAY_BYTES", 0)
+    monkeypatch.setattr(disks, "reads", Devices())
+    add_run(tmp_path / "store", "alpha", {"T": VALUES})
+    reference = open_store(tmp_path / "store").reference()
+    array = reference.array("fields/T")
+    out = np.empty(SHAPE, np.float32)
+    with counting() as fetched:
+        reference.read_block("fields/T", (slice(0, 40), slice(0, 3000)), out=out)
+    np.testing.assert_array_equal(out, VALUES)
+    assert 0.9 * array.nbytes_stored() <= fetched.total <= array.nbytes_stored()
+
+
+def test_a_slow_device_is_left_to_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judged by what all threads together transfer while any does, after enough bytes, and no other device with it."""
+    clock = [0.0]
+    monkeypatch.setattr("nwidth.disks.time.perf_counter", lambda: clock[0])
+
+    def transfer(devices: Devices, device: int, nbytes: int, seconds: float) -> None:
+        with devices.busy(device, nbytes):
+            clock[0] += seconds
+
+    devices = Devices()
+    transfer(devices, 1, JUDGED_BYTES // 2, 60.0)
+    assert devices.fit(1)  # too early to say
+    transfer(devices, 1, JUDGED_BYTES // 2, 0.0)
+    assert not devices.fit(1)
+    transfer(devices, 2, 4 * JUDGED_BYTES, 3 * JUDGED_BYTES / SLOWEST)
+    assert devices.fit(2)
+    with devices.busy(3, JUDGED_BYTES):  # eight threads, each at a fifth of the limit
+        for _ in range(7):
+            with devices.busy(3, JUDGED_BYTES):
+                pass
+        clock[0] += 5 * JUDGED_BYTES / SLOWEST
+    assert devices.fit(3)
+
+
+def test_memory_that_begins_with_a_page() -> None:
+    """Of any length."""
+    for nbytes in (1, 4096, 10_000):
+        found = page_aligned(nbytes)
+        assert found.nbytes == nbytes
+        assert found.ctypes.data % disks.PAGE_BYTES == 0
