@@ -39,6 +39,9 @@ SHARD_LIMIT = 256 * MiB
 # snapshots in a chunk as keep such a column below this, no store needs large workers. A single snapshot then costs at most
 # CHUNK_TARGET / COLUMN_TARGET, a 16th, of the store to see.
 COLUMN_TARGET = 32 * MiB
+# Groups of snapshots, which a tree of nodes reduces one by one, are whole chunks, and cost memory with the square of their number:
+# beyond this many snapshots in a chunk, columns of twice the size are the smaller evil.
+WIDE_CHUNK = 512
 # Snapshots per inner chunk of a wide field at least: enough for the chunk to be a panel. Of a
 # small field more, up to LEAST_EXPECTED, so that space is cut too and several workers share a pass over it; one snapshot then
 # takes this many bytes to see.
@@ -103,8 +106,7 @@ def choose_layout(
     rows_wanted = _power_of_two(max(expected_snapshots, LEAST_EXPECTED))
     rows_afford = _power_of_two_below(memory_budget // snapshot_bytes)
     group = min(LEAST_EXPECTED, max(PANEL_ROWS, _power_of_two_below(GROUP_TARGET // snapshot_bytes)))
-    column = _power_of_two(math.ceil(expected_snapshots * CHUNK_TARGET / COLUMN_TARGET))
-    chunk_rows = min(rows_wanted, rows_afford, max(group, column))
+    chunk_rows = min(rows_wanted, rows_afford, max(group, _column_rows(expected_snapshots)))
     chunk = _cut(shape, _indivisible(shape, dims), CHUNK_TARGET // (chunk_rows * dtype.itemsize))
     chunk_bytes = chunk_rows * math.prod(chunk) * dtype.itemsize
     if chunk_bytes > CHUNK_LIMIT:  # an uncut component axis: give up snapshots before the chunk grows
@@ -119,6 +121,12 @@ def choose_layout(
     return Layout(
         chunks, shards, f"chunks of {_size(chunk_bytes)} in shards of {_size(shard_bytes)}, {shard_rows} snapshots each"
     )
+
+
+def _column_rows(snapshots: int) -> int:
+    """Snapshots of a chunk that keep a column of chunks at its target."""
+    rows = _power_of_two(math.ceil(snapshots * CHUNK_TARGET / COLUMN_TARGET))
+    return rows if rows <= WIDE_CHUNK else max(WIDE_CHUNK, rows // 2)
 
 
 def _shard_rows(chunk_rows: int, chunk_bytes: int, rows: int) -> int:
