@@ -39,7 +39,7 @@ SHARD_LIMIT = 256 * MiB
 # snapshots in a chunk as keep such a column below this, no store needs large workers. A single snapshot then costs at most
 # CHUNK_TARGET / COLUMN_TARGET, a 16th, of the store to see.
 COLUMN_TARGET = 32 * MiB
-# Groups of snapshots, which a tree of nodes reduces one by one, are whole chunks, and cost memory with the square of their number:
+# Groups of snapshots, which a tree of nodes reduces one by one, are whole chunks, and cost memory with their number squared:
 # beyond this many snapshots in a chunk, columns of twice the size are the smaller evil.
 WIDE_CHUNK = 512
 # Snapshots per inner chunk of a wide field at least: enough for the chunk to be a panel. Of a
