@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -146,9 +147,9 @@ def test_fifty_kills_cost_time_only(tmp_path: Path, store: Path, undisturbed: di
 
     The scheduler of local workers lives in the driver, and dies with it. Nobody outlives his driver by more than some seconds.
     """
-    rng, kills, victims = np.random.default_rng(seed), 0, set[str]()
+    rng, kills, victims, rounds = np.random.default_rng(seed), 0, set[str](), count()
     while kills < KILLS:
-        folder = tmp_path / str(kills)
+        folder = tmp_path / str(next(rounds))  # a study may be done before its first kill
         folder.mkdir()
         study = Round(folder, store, rng)
         study.disturb(most=int(rng.integers(3, 9)))
