@@ -17,8 +17,9 @@ from zarr.codecs import BloscCodec
 from nwidth import disks
 from nwidth.disks import JUDGED_BYTES, SLOWEST, Devices, page_aligned
 from nwidth.stores import fetching
+from nwidth.stores.ahead import AHEAD_DIRECTLY, ahead
 from nwidth.stores.direct import read_direct
-from nwidth.stores.fetching import AHEAD_DIRECTLY, LocalFile, NotDirectError, ahead
+from nwidth.stores.fetching import LocalFile, NotDirectError
 from nwidth.stores.overlay import counting
 
 SHAPE = (40, 3000)
@@ -94,6 +95,22 @@ def test_a_file_system_without_direct_reads_is_asked_once(array: Any, direct: li
         np.testing.assert_array_equal(out, VALUES)
     assert not direct
     assert len(asked) == 1
+
+
+@needs_direct_reads
+def test_a_disk_that_wants_other_pages_is_read_through_the_cache(array: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses the first read, which Zarr then does; the next goes through the cache, and is right."""
+
+    def refuse(*_: Any) -> int:
+        raise OSError(errno.EINVAL, "pages of 64 KiB, please")
+
+    everything, out = (slice(0, 40), slice(0, 3000)), np.empty(SHAPE, np.float32)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.preadv", refuse)
+        assert not read_direct(array, everything, out)
+    assert not disks.reads.fit(Path(array.store.root).stat().st_dev)
+    assert read_direct(array, everything, out)
+    np.testing.assert_array_equal(out, VALUES)
 
 
 @needs_direct_reads

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nwidth.stores.fetching import NotDirectError, Span, StoredObject, ahead, goes_directly, is_steady, open_object, scratch
+from nwidth.stores.ahead import ahead, scratch
+from nwidth.stores.fetching import NotDirectError, Span, StoredObject, goes_directly, is_steady, open_object
 
 if TYPE_CHECKING:
     import zarr

@@ -1,7 +1,7 @@
 """Fetch the bytes of one stored object, a few chunks ahead of whoever decodes them.
 
     a file           read on the thread that asked, into its own buffer; the system is told what comes next
-    a large array's  the same past the system's cache, on a thread of its own that is a few chunks ahead (`ahead`)
+    a large array's  the same past the system's cache, on a thread of its own that is a few chunks ahead (`ahead.py`)
     any other        through the store's own asynchronous reads, on a loop of this process
 
 For a file, an event loop and a fresh buffer for every chunk cost a third as much as decoding; and one open file is one version
@@ -15,19 +15,18 @@ import errno
 import os
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import copy_context
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nwidth import disks
+from nwidth.stores.ahead import next_of_ring, scratch
 
 Span = tuple[int, int] | None
 """Offset and length within an object; None for all of it."""
@@ -35,8 +34,6 @@ Span = tuple[int, int] | None
 # Chunks on their way or waiting to be decoded: enough to hide the disk behind the decoding, within the plan's allowance of
 # eight chunks for reading (`problems/cutting.py`).
 AHEAD = 4
-# Of those that a thread of its own reads: the one that is being decoded, and the next.
-AHEAD_DIRECTLY = 2
 # Arrays from this size on are read past the cache: a second pass would hardly find them there, or find little else.
 DIRECT_ARRAY_BYTES = 2**30
 
@@ -53,9 +50,10 @@ class StoredObject(Protocol):
         ...
 
     def chunks(self, spans: Sequence[Span], *, direct: bool = False) -> Iterator[NDArray[np.uint8]]:
-        """The bytes of each span, in order; each is valid until `AHEAD_DIRECTLY` more are asked for.
+        """The bytes of each span, in order; each is valid until the next is asked for.
 
-        `direct` asks for a read past the system's cache, where there is such a thing.
+        `direct` asks for a read past the system's cache, where there is such a thing; a chunk is then valid until `ahead` gives
+        its buffer out again.
         """
         ...
 
@@ -173,6 +171,7 @@ class LocalFile:
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
+                disks.reads.refuse(os.fstat(self._descriptor).st_dev)  # it wants other pages than ours
                 raise NotDirectError from error
             done += count
             if count == 0 or count % disks.PAGE_BYTES:
@@ -225,28 +224,6 @@ class RemoteObject:
         return fetched
 
 
-_held = threading.local()
-
-
-def scratch(use: str, nbytes: int) -> NDArray[np.uint8]:
-    """This thread's own memory for one chunk, fetched or decoded; it grows to the largest and is never freed."""
-    kept: NDArray[np.uint8] | None = getattr(_held, use, None)
-    if kept is None or kept.nbytes < nbytes:
-        kept = np.empty(nbytes, np.uint8)
-        setattr(_held, use, kept)
-    return kept[:nbytes]
-
-
-def next_of_ring(nbytes: int) -> NDArray[np.uint8]:
-    """The next of this thread's buffers for direct reads: one is decoded, one waits, and one is being filled."""
-    turn = (getattr(_held, "turn", 0) + 1) % (AHEAD_DIRECTLY + 1)
-    ring: dict[int, NDArray[np.uint8]] = getattr(_held, "ring", {})
-    if turn not in ring or ring[turn].nbytes < nbytes:
-        ring[turn] = disks.page_aligned(nbytes)
-    _held.turn, _held.ring = turn, ring
-    return ring[turn][:nbytes]
-
-
 def goes_directly(store: Any, key: str, nbytes: int) -> bool:
     """Whether an array of so many bytes, of which `key` is an object, is read past the system's cache."""
     if nbytes < DIRECT_ARRAY_BYTES:
@@ -256,53 +233,6 @@ def goes_directly(store: Any, key: str, nbytes: int) -> bool:
         return path is not None and disks.reads.fit(path.stat().st_dev)
     except OSError:
         return False  # whoever opens it will say what is wrong
-
-
-def ahead[T](items: Iterator[T]) -> Iterator[T]:
-    """The same items, made on a thread of their own: at most `AHEAD_DIRECTLY` are handed out or wait, and one is being made.
-
-    The thread belongs to the one that asks, and counts what it reads for that one. It has ended with the items when this ends,
-    for whatever reason.
-    """
-    ready: SimpleQueue[tuple[bool, T | BaseException | None]] = SimpleQueue()
-    room = threading.Semaphore(AHEAD_DIRECTLY)
-    stopped = threading.Event()
-
-    def produce() -> None:
-        try:
-            for item in items:
-                room.acquire()
-                if stopped.is_set():
-                    return
-                ready.put((True, item))
-            ready.put((False, None))
-        except BaseException as error:
-            ready.put((False, error))
-        finally:
-            items.close()  # type: ignore[attr-defined]
-
-    made = _helper().submit(copy_context().run, produce)
-    try:
-        while True:
-            good, item = ready.get()
-            if not good:
-                if item is not None:
-                    raise item  # type: ignore[misc]
-                return
-            yield item  # type: ignore[misc]
-            room.release()
-    finally:
-        stopped.set()
-        room.release()
-        made.result()
-
-
-def _helper() -> ThreadPoolExecutor:
-    """The thread that reads ahead for this one."""
-    helper: ThreadPoolExecutor | None = getattr(_held, "helper", None)
-    if helper is None:
-        helper = _held.helper = ThreadPoolExecutor(1, "nwidth-ahead")
-    return helper
 
 
 def _submit(work: Coroutine[Any, Any, NDArray[np.uint8]]) -> Future[NDArray[np.uint8]]:
