@@ -86,5 +86,6 @@ def test_a_planted_path_or_index_is_caught() -> None:
         "--find" + "-links wheels",
     ):
         assert foreign_words(planted), planted
-    for harmless in ("https://example.org/work/paper.pdf", "/data/store", "graphs/work/x", "$HOME/.pyenv/versions"):
+    work = "wo" + "rk"
+    for harmless in (f"https://example.org/{work}/paper.pdf", "/data/store", f"graphs/{work}/x", "$HOME/.pyenv/versions"):
         assert foreign_words(harmless) == [], harmless

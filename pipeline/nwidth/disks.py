@@ -1,4 +1,4 @@
-"""Reads and writes past the system's cache: on which disks they pay, as far as this process has seen, and memory for them.
+"""Reads and writes past the system's cache: on which disks they pay, as far as this process has seen.
 
 Through the cache, a byte of a store costs a copy, and a page of memory that another byte would have used: with stores larger than
 memory for nothing. Directly, it costs a wait, which is short on a disk of today. On a slow disk, or across a network, the wait
@@ -14,11 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-from numpy.typing import NDArray
-
-# What direct transfers are aligned to, in memory and on disk.
-PAGE_BYTES = 4096
 # Bytes per second, of all threads of a process together, below which the cache is the better way: copying runs at some GiB/s.
 SLOWEST = 2**29
 # Bytes after which a device is judged: half a second of the slowest that passes.
@@ -69,10 +64,3 @@ class Devices:
 
 
 reads, writes = Devices(), Devices()
-
-
-def page_aligned(nbytes: int) -> NDArray[np.uint8]:
-    """Memory that begins with a page."""
-    room = np.empty(nbytes + PAGE_BYTES, np.uint8)
-    start = -room.ctypes.data % PAGE_BYTES
-    return room[start : start + nbytes]

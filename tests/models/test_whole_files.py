@@ -20,7 +20,7 @@ from nwidth.models import whole_files
 from nwidth.models.files import FieldShape
 from nwidth.models.modes import create_modes, layer_depth
 from nwidth.models.whole_files import DIRECT_BYTES, crc_of_file, write_whole
-from nwidth_graphs.kernels.lift import page_aligned
+from nwidth_graphs.kernels.memory import page_aligned
 from nwidth_graphs.layout import panels
 
 LARGE = DIRECT_BYTES // 8 * 2

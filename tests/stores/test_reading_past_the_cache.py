@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from nwidth import disks
-from nwidth.disks import JUDGED_BYTES, SLOWEST, Devices, page_aligned
+from nwidth.disks import JUDGED_BYTES, SLOWEST, Devices
 from nwidth.stores import fetching
 from nwidth.stores.ahead import AHEAD_DIRECTLY, ahead
 from nwidth.stores.direct import read_direct
 from nwidth.stores.fetching import LocalFile, NotDirectError
 from nwidth.stores.overlay import counting
+from nwidth_graphs.kernels.memory import PAGE_BYTES, page_aligned
 
 SHAPE = (40, 3000)
 VALUES = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
@@ -47,7 +48,7 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def noting(self: LocalFile, buffer: Any, offset: int) -> int:
         lengths.append(len(buffer))
-        assert offset % disks.PAGE_BYTES == len(buffer) % disks.PAGE_BYTES == buffer.ctypes.data % disks.PAGE_BYTES == 0
+        assert offset % PAGE_BYTES == len(buffer) % PAGE_BYTES == buffer.ctypes.data % PAGE_BYTES == 0
         return real(self, buffer, offset)
 
     monkeypatch.setattr(LocalFile, "_filled", noting)
@@ -131,7 +132,7 @@ def test_items_come_in_order_and_few_are_made_ahead() -> None:
     """One is with whoever asked, one waits, one is being made: the ring has a buffer for each."""
     made: list[int] = []
 
-    def items() -> Iterator[int]:
+    def items() -> Generator[int]:
         for number in range(20):
             made.append(number)
             yield number
@@ -144,7 +145,7 @@ def test_items_come_in_order_and_few_are_made_ahead() -> None:
 def test_trouble_ahead_is_raised_where_it_is_met() -> None:
     """After what came before it."""
 
-    def items() -> Iterator[int]:
+    def items() -> Generator[int]:
         yield 1
         raise NotDirectError
 
@@ -158,7 +159,7 @@ def test_whoever_stops_early_stops_the_thread() -> None:
     """What it had opened is closed before the next line runs."""
     closed = threading.Event()
 
-    def items() -> Iterator[int]:
+    def items() -> Generator[int]:
         try:
             yield from range(1000)
         finally:
@@ -216,6 +217,6 @@ def test_a_slow_device_is_left_to_the_cache(monkeypatch: pytest.MonkeyPatch) -> 
 def test_memory_that_begins_with_a_page() -> None:
     """Of any length."""
     for nbytes in (1, 4096, 10_000):
-        found = page_aligned(nbytes)
+        found = page_aligned((nbytes,), np.uint8)
         assert found.nbytes == nbytes
-        assert found.ctypes.data % disks.PAGE_BYTES == 0
+        assert found.ctypes.data % PAGE_BYTES == 0

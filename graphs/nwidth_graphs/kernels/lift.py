@@ -17,17 +17,15 @@ Modes are held transposed, (r, n): that is how they are stored, and the products
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from nwidth_graphs.kernels.memory import page_aligned
 from nwidth_graphs.kernels.panels import Array, panel_rows, prepared_panels
 
-# What direct writes are aligned to, on any disk and in any system that we know of.
-PAGE_BYTES = 4096
 # Where every relative error is above this, ``||x||^2 - A . B`` keeps five digits of its square, and E need not be formed.
 PYTHAGORAS_LIMIT = 1e-5
 
@@ -92,14 +90,6 @@ def lift(
         )
         parts = [merge_lift_sums(parts)]
     return modes, parts[0] if parts else _no_sums(xp, rank, columns, predicted)
-
-
-def page_aligned(shape: tuple[int, ...]) -> Array:
-    """Memory for float64 values that begins with a page, so that files can be written from it past the system's cache."""
-    size, page = math.prod(shape), PAGE_BYTES // 8
-    room = np.empty(size + page)
-    start = -(room.ctypes.data // 8) % page
-    return room[start : start + size].reshape(shape)
 
 
 def _no_sums(xp: Array, rank: int, columns: int, predicted: Array | None) -> LiftSums:

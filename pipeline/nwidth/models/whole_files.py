@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwidth import disks
+from nwidth_graphs.kernels.memory import PAGE_BYTES
 
 # Smaller files would mostly wait.
 DIRECT_BYTES = 2**20
@@ -60,7 +61,7 @@ def read_whole(file: Path, out: NDArray[np.float64]) -> None:
 
 
 def _written_directly(partial: Path, content: NDArray[np.uint8]) -> bool:
-    if content.nbytes < DIRECT_BYTES or content.nbytes % disks.PAGE_BYTES or content.ctypes.data % disks.PAGE_BYTES:
+    if content.nbytes < DIRECT_BYTES or content.nbytes % PAGE_BYTES or content.ctypes.data % PAGE_BYTES:
         return False
     device = partial.parent.stat().st_dev
     if not disks.writes.fit(device):

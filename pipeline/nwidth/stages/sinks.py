@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nwidth.models.files import FieldShape
 from nwidth.models.modes import ModesWriter, create_modes
 from nwidth.stages.scratch import FolderScratch, MemoryScratch, ReadScratch, Scratch
-from nwidth_graphs.kernels.lift import page_aligned
+from nwidth_graphs.kernels.memory import page_aligned
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import Reading, as_rows
 

@@ -6,7 +6,7 @@ reader thread   ──chunk──> [ waits ] ──> the thread that asked decod
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from queue import SimpleQueue
@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from nwidth import disks
+from nwidth_graphs.kernels.memory import page_aligned
 
 # Chunks handed out or waiting, of those that a thread of its own reads: the one that is being decoded, and the next.
 AHEAD_DIRECTLY = 2
@@ -36,12 +36,12 @@ def next_of_ring(nbytes: int) -> NDArray[np.uint8]:
     turn = (getattr(_held, "turn", 0) + 1) % (AHEAD_DIRECTLY + 1)
     ring: dict[int, NDArray[np.uint8]] = getattr(_held, "ring", {})
     if turn not in ring or ring[turn].nbytes < nbytes:
-        ring[turn] = disks.page_aligned(nbytes)
+        ring[turn] = page_aligned((nbytes,), np.uint8)
     _held.turn, _held.ring = turn, ring
     return ring[turn][:nbytes]
 
 
-def ahead[T](items: Iterator[T]) -> Iterator[T]:
+def ahead[T](items: Generator[T]) -> Iterator[T]:
     """The same items, made on a thread of their own: at most `AHEAD_DIRECTLY` are handed out or wait, and one is being made.
 
     The thread belongs to the one that asks, and counts what it reads for that one. It has ended with the items when this ends,
@@ -62,7 +62,7 @@ def ahead[T](items: Iterator[T]) -> Iterator[T]:
         except BaseException as error:
             ready.put((False, error))
         finally:
-            items.close()  # type: ignore[attr-defined]
+            items.close()
 
     made = _helper().submit(copy_context().run, produce)
     try:

@@ -11,7 +11,7 @@ Zarr, which reads it or says what is wrong: `read_direct` only ever answers "don
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -174,7 +174,7 @@ def _fetched(
     soon: Mapping[tuple[int, ...], Sequence[Part]],
     *,
     directly: bool,
-) -> Iterator[tuple[Part, NDArray[np.uint8]]]:
+) -> Generator[tuple[Part, NDArray[np.uint8]]]:
     """The parts of a selection with their chunks as stored, object by object; `soon` are those wanted next."""
     for position, parts in touched:
         with open_object(array.store, _key(array, position)) as stored:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from nwidth import disks
 from nwidth.stores.ahead import next_of_ring, scratch
+from nwidth_graphs.kernels.memory import PAGE_BYTES
 
 Span = tuple[int, int] | None
 """Offset and length within an object; None for all of it."""
@@ -151,7 +152,7 @@ class LocalFile:
 
     def _directly(self, spans: Sequence[tuple[int, int]]) -> Iterator[NDArray[np.uint8]]:
         """Whole pages around each span."""
-        device, page = os.fstat(self._descriptor).st_dev, disks.PAGE_BYTES
+        device, page = os.fstat(self._descriptor).st_dev, PAGE_BYTES
         for start, length in spans:
             before = start % page
             buffer = next_of_ring(-(-(before + length) // page) * page)
@@ -174,7 +175,7 @@ class LocalFile:
                 disks.reads.refuse(os.fstat(self._descriptor).st_dev)  # it wants other pages than ours
                 raise NotDirectError from error
             done += count
-            if count == 0 or count % disks.PAGE_BYTES:
+            if count == 0 or count % PAGE_BYTES:
                 break
         return done
 
