@@ -20,7 +20,7 @@ from tests.clusters import WORKER_BYTES
 from tests.oracles.pod import projection_errors
 from tests.runs.studies import add_run, snapshots_of, study_of
 
-SHAPES = {"tall": (400_000, 60), "square": (60_000, 500), "wide": (150, 9000)}
+SHAPES = {"tall": (400_000, 60), "square": (60_000, 500), "many": (40_000, 1200), "wide": (150, 9000)}
 ROUTES: dict[str, dict[str, Any]] = {
     "gram": {"route": "gram", "rank": 12},
     "tsqr": {"route": "tsqr", "rank": 12},
@@ -80,6 +80,7 @@ def check(result: RunResult, limit: int, margin: float = 2.0) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "route"), [
     *((shape, route) for shape in ("tall", "square") for route in ("gram", "tsqr", "sketch", "nystrom", "hapod", "chain")),
+    ("many", "gram"),  # whose Gram matrices are merged in turn
     ("wide", "wide"), ("wide", "sketch"), ("wide", "hapod"),
 ])  # fmt: skip
 def test_the_matrix(tmp_path: Path, shape: str, route: str, dtype: str, chunks: str) -> None:
