@@ -79,6 +79,43 @@ def test_a_file_that_was_rewritten_is_refused(tmp_path: Path) -> None:
         store.reference().read_block("fields/T", (slice(0, 1),))
 
 
+def test_a_file_written_a_moment_ago_is_read(tmp_path: Path) -> None:
+    """A file may be younger than a second: Icechunk counts in whole ones. What changes after the ingestion is still refused."""
+    import os
+    import time
+
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "m.nc"
+    values = member(path, 0)
+    just_now = int(time.time()) * 10**9 + 999_000_000
+    os.utime(path, ns=(just_now, just_now))
+    reference_netcdf([path], tmp_path / "s")
+    reference = nw.open_store(tmp_path / "s", options={"references": str(tmp_path / "data")}).reference()
+    np.testing.assert_array_equal(reference.read_block("fields/T", (slice(0, 4),)), values)
+    path.touch()
+    with pytest.raises(StoreError):
+        nw.open_store(tmp_path / "s", options={"references": str(tmp_path / "data")}).reference().read_block(
+            "fields/T", (slice(0, 1),)
+        )
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program still writes it: no store is made of values that nobody checked."""
+    from nwidth.stages import reference
+
+    member(tmp_path / "m.nc", 0)
+    checked = reference.batches
+
+    def rewritten_after(*arguments: Any) -> Any:
+        yield from checked(*arguments)
+        member(tmp_path / "m.nc", 1)
+
+    monkeypatch.setattr(reference, "batches", rewritten_after)
+    with pytest.raises(FormatError, match=r"m\.nc was changed while it was being read; ingest again"):
+        reference_netcdf([tmp_path / "m.nc"], tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
 def test_what_cannot_be_referred_to_is_refused(tmp_path: Path) -> None:
     """Packed values, NaN, other chunks, chunks that are not filled, no files: refused by name, and no store is made."""
     names = ("good", "packed", "nan", "chunks", "ragged")

@@ -9,6 +9,7 @@ be opened with ``options={"references": folder}``, for a store from a stranger c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 READER = "netcdf-reference"
 
+_SECOND = 10**9
+
 
 def reference_netcdf(
     files: Sequence[str | Path], into: str | Path, *, fields: Sequence[str] | None = None, snapshot_dim: str | None = None
@@ -49,8 +52,8 @@ def reference_netcdf(
     ConfigError
         There are no files, two have one stem, or they have no folder in common.
     FormatError, FieldError
-        A file is truncated, holds infinity or NaN that are no mask, or the files cannot be read by reference together; the text
-        says which.
+        A file is truncated, changes while it is read, holds infinity or NaN that are no mask, or the files cannot be read by
+        reference together; the text says which.
     StoreError
         Something is at `into` already.
     """
@@ -62,6 +65,7 @@ def reference_netcdf(
             raise FormatError(f"{path} does not exist or is no file; check the path")
         if [other.stem for other in paths].count(path.stem) > 1:
             raise ConfigError(f"two files are called {path.stem!r}; a run is named by its file's stem, so rename one")
+    before = _states(paths)
     try:
         from nwidth.readers.virtual import open_references
 
@@ -71,7 +75,7 @@ def reference_netcdf(
     for one in found:
         for _ in batches(one.run, snapshots_per_batch(one.run), one.path):
             pass
-    return _write(found, str(into))
+    return _write(found, str(into), _moment_of(before))
 
 
 def folder_of(paths: Sequence[Path]) -> Path:
@@ -84,21 +88,40 @@ def folder_of(paths: Sequence[Path]) -> Path:
     return folder
 
 
-def _write(found: list[Referenced], into: str) -> StoreSchema:
+def _states(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """(time of the last change in ns, bytes) of each file."""
+    return {path: (status.st_mtime_ns, status.st_size) for path in paths for status in [path.stat()]}
+
+
+def _moment_of(before: dict[Path, tuple[int, int]]) -> datetime:
+    """The whole second at or after the files' last change, once it has passed and they are still what was read.
+
+    Icechunk keeps that moment in whole seconds, rounded down, and refuses a chunk whose file has changed after it. The present
+    would be the wrong one: a file of the same second would be refused for ever, and a change while it was read would be served.
+    """
+    moment = max(-(-changed // _SECOND) for changed, _ in before.values())
+    time.sleep(min(max(0.0, moment - time.time()), 1.0))
+    for path, state in _states(list(before)).items():
+        if state != before[path]:
+            raise FormatError(f"{path} was changed while it was being read; ingest again when its writer has finished")
+    return datetime.fromtimestamp(moment, UTC)
+
+
+def _write(found: list[Referenced], into: str, moment: datetime) -> StoreSchema:
     from nwidth.stores import create_store, open_store
 
     folder = folder_of([one.path for one in found])
     runs = _in_units_of_first([one.run for one in found])
     create_store(into, "icechunk")
     try:
-        _commit(found, runs, into, folder)
+        _commit(found, runs, into, folder, moment)
     except BaseException:
         _remove_empty(into)
         raise
     return open_store(into, options={"references": str(folder)}).schema()
 
 
-def _commit(found: list[Referenced], runs: list[Run], into: str, folder: Path) -> None:
+def _commit(found: list[Referenced], runs: list[Run], into: str, folder: Path, moment: datetime) -> None:
     """Arrays as any store has them, the fields replaced by references, all in one commit."""
     import icechunk
     import zarr
@@ -127,9 +150,8 @@ def _commit(found: list[Referenced], runs: list[Run], into: str, folder: Path) -
     for name in first.fields:
         attributes[name] = root[f"fields/{name}"].attrs.asdict()
         del root[f"fields/{name}"]
-    # Icechunk refuses a chunk whose file was changed after this moment.
     whole = concatenated(found)
-    whole.vz.to_icechunk(session.store, group="fields", mode="a", last_updated_at=datetime.now(UTC))
+    whole.vz.to_icechunk(session.store, group="fields", mode="a", last_updated_at=moment)
     for name in first.fields:
         missing = {"missing_value": list(found[0].missing[name])} if found[0].missing[name] else {}
         root[f"fields/{name}"].attrs.put(attributes[name] | missing)
