@@ -287,11 +287,14 @@ class WorkersSection(Section):
     """``[workers]``: who computes."""
 
     kind: Annotated[
-        Literal["local", "slurm"],
-        Field(description="local: processes here, or those of `address`; slurm: jobs, see `[workers.slurm]`"),
+        Literal["local", "threads", "slurm"],
+        Field(
+            description="local: processes here, or those of `address`; threads: of this process alone, with the least memory; "
+            "slurm: jobs, see `[workers.slurm]`"
+        ),
     ] = "local"
-    count: Annotated[int, Field(ge=1, description="workers: processes here, or in jobs")] = 2
-    threads: Annotated[int, Field(ge=1, description="threads of each worker")] = 1
+    count: Annotated[int, Field(ge=1, description="workers: processes here, or in jobs; 1 of kind threads")] = 2
+    threads: Annotated[int, Field(ge=1, description="threads of each worker; 2 by default of kind threads")] = 1
     memory: Annotated[MemoryAmount, Field(description='memory of each worker; `"auto"`: what the workers of a cluster have')] = (
         2 * 2**30
     )
@@ -311,8 +314,28 @@ class WorkersSection(Section):
     @property
     def description(self) -> str:
         """Who computes, in words."""
+        if self.kind == "threads":
+            return f"{self.threads} threads of one process"
         where = "Slurm" if self.kind == "slurm" else "local"
         return self.address or f"{self.count} {where} workers x {self.threads} threads"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_threads_as_processes(cls, given: Any) -> Any:
+        """Two threads where there would be two processes."""
+        return {"count": 1, "threads": 2, **given} if isinstance(given, dict) and given.get("kind") == "threads" else given
+
+    @model_validator(mode="after")
+    def _threads_alone(self) -> WorkersSection:
+        if self.kind != "threads":
+            return self
+        if self.count != 1:
+            raise ValueError('kind = "threads" is this process alone; remove count, and set threads to how many shall compute')
+        if self.address is not None:
+            raise ValueError('kind = "threads" computes in this process, and address names a cluster; remove one of them')
+        if self.device != "cpu":
+            raise ValueError(f'device = "{self.device}" needs a worker that is a process; set kind = "local"')
+        return self
 
     @model_validator(mode="after")
     def _one_kind(self) -> WorkersSection:

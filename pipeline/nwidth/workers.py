@@ -49,6 +49,10 @@ class Executor(Protocol):
         """Worker processes."""
         ...
 
+    def addresses(self) -> dict[str, str]:
+        """``scheduler`` and, where there is one, ``dashboard``: where others can watch."""
+        ...
+
     def place(self, graph: TaskGraph, name: str) -> TaskGraph:
         """The pass with its blocks split among the workers of a pool; the graph itself where there is nothing to split."""
         ...
@@ -60,7 +64,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class ThreadExecutor:
-    """Threads of this process, for data in its memory and for small stores."""
+    """Threads of this process: for data in its memory, and for studies that shall take little of it."""
 
     threads: int
     n_workers: int = 1
@@ -70,14 +74,19 @@ class ThreadExecutor:
         """For the provenance."""
         return f"{self.threads} threads of one process"
 
+    def addresses(self) -> dict[str, str]:
+        """None: there is no scheduler to watch."""
+        return {}
+
     def place(self, graph: TaskGraph, name: str) -> TaskGraph:
         """The graph itself: all threads are alike."""
         return graph
 
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
-        """Run on a thread pool; BLAS is limited to one thread meanwhile."""
+        """Run on threads that end with the pass, and their memory with them; BLAS is limited to one thread meanwhile."""
         import dask.threaded
         from dask.callbacks import Callback
+        from dask.threaded import ContextAwareThreadPoolExecutor
         from threadpoolctl import threadpool_limits
 
         gathered, done = Gathered(graph), 0
@@ -89,10 +98,15 @@ class ThreadExecutor:
                 done += 1
                 progress(name, done, graph.n_leaves)
 
-        with threadpool_limits(1), zarr_settings(), Callback(posttask=posttask):
+        with (
+            threadpool_limits(1),
+            zarr_settings(),
+            Callback(posttask=posttask),
+            ContextAwareThreadPoolExecutor(self.threads, "nwidth") as pool,
+        ):
             for window in graph.windows():
                 names = set(window.leaf_names)
-                gathered.add(window, dask.threaded.get(window.graph, list(window.keys), num_workers=self.threads))
+                gathered.add(window, dask.threaded.get(window.graph, list(window.keys), pool=pool))
         return gathered.roots()
 
 
@@ -369,6 +383,11 @@ def usable_gpus(device: str) -> int:
 def executor_of(client: Any) -> ClusterExecutor:
     """An executor on a client that the caller owns."""
     return _executor(client, "the caller's Dask client")
+
+
+def client_of(executor: Executor) -> Any:
+    """The Dask client behind an executor; None of one that computes in this process."""
+    return executor.client if isinstance(executor, ClusterExecutor) else None
 
 
 def _executor(client: Any, description: str, device: str = "cpu") -> ClusterExecutor:

@@ -102,9 +102,9 @@ def test_a_file_written_a_moment_ago_is_read(tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program still writes it: no store is made of values that nobody checked."""
     from nwidth.stages import reference
+    from nwidth.stages.ingest import batches as checked
 
     member(tmp_path / "m.nc", 0)
-    checked = reference.batches
 
     def rewritten_after(*arguments: Any) -> Any:
         yield from checked(*arguments)

@@ -28,7 +28,7 @@ from nwidth.mechanics.model import MechanicsModel
 from nwidth.runs.folder import RunFolder
 from nwidth.runs.mechanics import options_of
 from nwidth.stores import open_store
-from nwidth.workers import ClusterExecutor, Progress
+from nwidth.workers import Executor, Progress, client_of
 from nwidth_graphs.draws import Answers
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Enriching:
         model: MechanicsModel,
         wanted: MonteCarlo,
         ask: Callable[[MechanicsModel], Asked],
-        executor: ClusterExecutor,
+        executor: Executor,
         progress: Progress | None,
     ) -> tuple[MechanicsModel, Asked]:
         """The model with as many versions more as its draws need, and as are allowed, and its answers to all draws, by `ask`.
@@ -92,7 +92,7 @@ class Enriching:
         return draw if largest[draw] > self.section.enrich_above else None
 
     def _march(
-        self, model: MechanicsModel, wanted: MonteCarlo, draw: int, executor: ClusterExecutor, progress: Progress | None
+        self, model: MechanicsModel, wanted: MonteCarlo, draw: int, executor: Executor, progress: Progress | None
     ) -> AdaptiveSolution:
         inputs = {name: float(values[0]) for name, values in wanted.sequence(draw, draw + 1).items()}
         return solve_adaptively(
@@ -103,7 +103,7 @@ class Enriching:
             options=options_of(self.mechanics),
             store=self.store,
             ledger=self.folder.path / LEDGER,
-            client=executor.client,
+            client=client_of(executor),
             progress=progress,
         )
 

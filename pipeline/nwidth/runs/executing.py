@@ -1,6 +1,7 @@
 """The workers that a study asks for: local ones and jobs, which end with the block, or those of a cluster, which stay.
 
 workers ──local────> processes of this machine
+        ──threads──> threads of this process
         ──slurm────> jobs, a scheduler in this process
         ──address──> a cluster that runs already, with TLS or without
 """
@@ -12,11 +13,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from functools import cache, partial
 
 from nwidth.config import Study
-from nwidth.workers import ClusterExecutor, Progress, check_workers, connected_cluster, local_cluster
+from nwidth.workers import ClusterExecutor, Executor, Progress, ThreadExecutor, check_workers, connected_cluster, local_cluster
 
 
 @contextmanager
-def execution(study: Study, progress: Progress | None = None) -> Iterator[ClusterExecutor]:
+def execution(study: Study, progress: Progress | None = None) -> Iterator[Executor]:
     """Workers for the duration of the block; `progress` is told how many of them have come, while one waits.
 
     Raises
@@ -27,6 +28,9 @@ def execution(study: Study, progress: Progress | None = None) -> Iterator[Cluste
         Jobs of Slurm ended again and again while there was work for them.
     """
     workers = study.workers
+    if workers.kind == "threads":
+        yield ThreadExecutor(workers.threads)
+        return
     if workers.kind == "local" and workers.address is None:
         with local_cluster(workers.count, workers.threads, workers.memory, workers.device) as executor:
             yield executor
@@ -36,7 +40,7 @@ def execution(study: Study, progress: Progress | None = None) -> Iterator[Cluste
         yield executor
 
 
-Workers = Callable[[], AbstractContextManager[ClusterExecutor]]
+Workers = Callable[[], AbstractContextManager[Executor]]
 """Gives the workers of a study to a `with` block."""
 
 

@@ -25,7 +25,7 @@ def produce(
         As the stage does, and where the workers cannot be had.
     """
     workers = study.workers
-    if workers.kind == "local" and workers.address is None:
+    if workers.kind != "slurm" and workers.address is None:
         return run_stage(study, progress=progress, on_failure=on_failure)
     from nwidth.runs.executing import execution
 

@@ -121,6 +121,10 @@ class Guarded:
         """Worker processes."""
         return self.inner.n_workers
 
+    def addresses(self) -> dict[str, str]:
+        """As of the executor within."""
+        return self.inner.addresses()
+
     def place(self, graph: TaskGraph, name: str) -> TaskGraph:
         """As the executor within."""
         return self.inner.place(graph, name)

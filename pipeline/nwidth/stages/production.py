@@ -34,7 +34,7 @@ from nwidth.fullorder.templates import check_names
 from nwidth.stages.parameters import read_parameters
 
 if TYPE_CHECKING:
-    from nwidth.workers import ClusterExecutor
+    from nwidth.workers import Executor
 
 Progress = Callable[[str, int, int], None]
 
@@ -191,7 +191,7 @@ def _keep_drawn(asked: DrawSection, file: Path) -> None:
 def produce(
     study: Study,
     *,
-    executor: ClusterExecutor | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
     on_failure: Callable[[Outcome], None] | None = None,
 ) -> ProductionReport:
@@ -226,15 +226,18 @@ def produce(
 
 
 @contextmanager
-def _pool(production: Production, executor: ClusterExecutor | None) -> Iterator[pool.Pool]:
+def _pool(production: Production, executor: Executor | None) -> Iterator[pool.Pool]:
     asked, study = production.asked, production.study
-    if executor is None:
+    from nwidth.workers import client_of
+
+    client = None if executor is None else client_of(executor)
+    if executor is None or client is None:
         with pool.threads(asked.slots, asked.threads) as workers:
             yield workers
         return
     # Jobs come one after the other: what the study counts on, and not who is there in the first moment.
     coming = study.workers.count * study.workers.threads if study.workers.kind == "slurm" else 1
-    with pool.cluster(executor.client, asked.slots, executor.description, coming) as workers:
+    with pool.cluster(client, asked.slots, executor.description, coming) as workers:
         yield workers
 
 

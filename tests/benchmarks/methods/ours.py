@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ def pod(job: Job, route: Any) -> Iterator[Work]:
 
 
 @contextmanager
-def run(job: Job, route: Any, *, one_process: bool = False, **options: Any) -> Iterator[Work]:
+def run(job: Job, route: Any, *, one_process: bool = False, threads_alone: bool = False, **options: Any) -> Iterator[Work]:
     """A study, from plan to published model, on a cluster that is up already: peers' clusters are, too.
 
-    `one_process` has the same memory and threads in one worker.
+    `one_process` has the same memory and threads in one worker, and `threads_alone` in this process, without a cluster.
     """
     import zarr  # what a run imports, so that starting up stays out of the time, as with the peers
     from zarr.storage import ObjectStore  # noqa: F401
@@ -42,19 +42,16 @@ def run(job: Job, route: Any, *, one_process: bool = False, **options: Any) -> I
     from nwidth.runs.run import run as run_study
     from nwidth.workers import local_cluster
 
-    count, threads = (1, job.workers) if one_process else (job.workers, 1)
+    count, threads = (1, job.workers) if one_process or threads_alone else (job.workers, 1)
     memory = job.memory * threads
-    with local_cluster(count, threads, memory) as executor:
+    workers = {"count": count, "threads": threads, "memory": memory}
+    with nullcontext() if threads_alone else local_cluster(count, threads, memory) as executor:
+        where = {"kind": "threads"} if executor is None else {"address": executor.client.scheduler.address}
         study = check_study(
             {
                 "study": {"name": "benchmark", "store": job.source, "output": job.scratch},
                 "reduce": {"rank": job.rank, "route": route, **options},
-                "workers": {
-                    "count": count,
-                    "threads": threads,
-                    "memory": memory,
-                    "address": executor.client.scheduler.address,
-                },
+                "workers": workers | where,
                 "report": {"enabled": False},
             },
             folder=Path(job.scratch),
@@ -117,11 +114,14 @@ METHODS: dict[str, Method] = {
     "nwidth pod sketch": partial(pod, route="sketch"),
     "nwidth run gram": partial(run, route="gram"),
     "nwidth run gram, one process": partial(run, route="gram", one_process=True),
+    "nwidth run gram, threads": partial(run, route="gram", threads_alone=True),
     "nwidth run tsqr": partial(run, route="tsqr"),
     "nwidth spectrum": spectrum,
     "nwidth run sketch": partial(run, route="sketch"),
     "nwidth run sketch, one process": partial(run, route="sketch", one_process=True),
+    "nwidth run sketch, threads": partial(run, route="sketch", threads_alone=True),
     "nwidth run sketch q 4": partial(run, route="sketch", power_iterations=4),
     "nwidth run sketch q 4, one process": partial(run, route="sketch", power_iterations=4, one_process=True),
     "nwidth run nystrom": partial(run, route="nystrom"),
+    "nwidth run nystrom, threads": partial(run, route="nystrom", threads_alone=True),
 }

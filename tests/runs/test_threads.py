@@ -1,0 +1,125 @@
+"""A study on threads of its own process: the bits of workers, their resumption, and no cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nwidth.config import check_study
+from nwidth.errors import ConfigError
+from nwidth.runs import run
+from tests.runs.studies import add_run, snapshots_of, study_of
+
+RANK = 5
+THREADS = {"kind": "threads", "count": 1, "threads": 2, "memory": "1 GiB"}
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A field of 24 blocks."""
+    monkeypatch.setattr("nwidth.stores.layout.CHUNK_TARGET", 8 * 1000 * 4)
+    monkeypatch.setattr("nwidth.stores.layout.SHARD_TARGET", 0)
+    monkeypatch.setattr("nwidth_graphs.budget.MIN_BLOCK_BYTES", 0)
+    monkeypatch.setattr("nwidth_graphs.budget.BLOCKS_OF_A_SMALL_FIELD", 24)
+    add_run(tmp_path / "store.zarr", "alpha", {"T": snapshots_of(24_000, 64, decades=3, dtype=np.float32)})
+    return tmp_path / "store.zarr"
+
+
+def files_of(model: Path) -> dict[str, bytes]:
+    """All files of a model but the manifest, with its dates."""
+    files = (path for path in model.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {str(path.relative_to(model)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("route", ["gram", "tsqr", "sketch", "nystrom", "hapod"])
+def test_threads_give_the_bits_of_workers(tmp_path: Path, store: Path, scheduler: str, route: str) -> None:
+    """Blocks and trees are fixed by memory and threads of a worker, wherever these are."""
+    reduce = {"route": route, "rtol": 1e-2} if route == "hapod" else {"route": route, "rank": RANK}
+    there = run(study_of(tmp_path / "workers", store, scheduler, reduce=reduce, workers={"threads": 2, "memory": "1 GiB"}))
+    here = run(study_of(tmp_path / "threads", store, reduce=reduce, workers=THREADS))
+    assert files_of(here.model) == files_of(there.model)
+    manifest = json.loads((here.model / "manifest.json").read_text())
+    assert manifest["provenance"]["workers"] == "2 threads of one process"
+    assert here.measured["peak_bytes_per_worker"] > 0
+
+
+def test_progress_counts_every_block(tmp_path: Path, store: Path) -> None:
+    """Of both passes, to the last."""
+    told: dict[str, list[int]] = {}
+    run(
+        study_of(tmp_path, store, reduce={"rank": RANK, "route": "gram"}, workers=THREADS),
+        progress=lambda name, done, total: told.setdefault(name, []).append(done) if total == 24 else None,
+    )
+    assert {name: (sorted(counts) == counts, counts[-1]) for name, counts in told.items()} == {
+        "gram": (True, 24),
+        "lift": (True, 24),
+    }
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from nwidth.config import load_study
+from nwidth.runs import run
+from nwidth_graphs import budget
+
+budget.MIN_BLOCK_BYTES, budget.BLOCKS_OF_A_SMALL_FIELD = 0, 24
+result = run(load_study(Path(sys.argv[1])))
+passes = [(measure["blocks"], measure["blocks_reused"]) for measure in result.measured["passes"]]
+print(json.dumps({"passes": passes, "imported": sorted({"distributed", "tornado", "bokeh"} & set(sys.modules))}))
+"""
+
+
+def in_a_process(study: Path) -> subprocess.Popen[str]:
+    """The study, run by a process of its own."""
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, study], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_process_is_resumed_and_no_cluster_is_loaded(tmp_path: Path, store: Path) -> None:
+    """``kill -9`` in the middle: the next run takes what lies on the shelf. Nothing of a cluster is ever imported."""
+    file = tmp_path / "study.toml"
+    file.write_text(
+        f'[study]\nname = "s"\nstore = "{store}"\nkeep = "always"\n[reduce]\nrank = {RANK}\nroute = "gram"\n'
+        '[workers]\nkind = "threads"\nmemory = "1 GiB"\n[report]\nenabled = false\n'
+    )
+    with in_a_process(file) as victim:
+        while not list(tmp_path.glob("runs/s/.attempt-*/partials/gram-*/[0-9]*")):
+            assert victim.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.001)
+        os.kill(victim.pid, signal.SIGKILL)
+    with in_a_process(file) as process:
+        told: dict[str, Any] = json.loads(process.communicate()[0])
+    blocks, reused = told["passes"][0]
+    assert 0 < reused <= blocks
+    assert told["imported"] == []
+
+
+@pytest.mark.parametrize(
+    ("workers", "sentence"),
+    [
+        ({"count": 2}, "is this process alone; remove count, and set threads"),
+        ({"address": "tcp://head:8786"}, "computes in this process, and address names a cluster"),
+        ({"device": "cuda"}, 'device = "cuda" needs a worker that is a process'),
+    ],
+)
+def test_what_one_process_cannot_be_is_refused(tmp_path: Path, workers: dict[str, Any], sentence: str) -> None:
+    """In one sentence, before any work."""
+    table = {"study": {"name": "s", "store": "x"}, "reduce": {"rank": 1}, "workers": {"kind": "threads", **workers}}
+    with pytest.raises(ConfigError, match=sentence):
+        check_study(table, folder=tmp_path)
+
+
+def test_threads_by_default_are_as_many_as_workers() -> None:
+    """Two, as there would be two processes."""
+    table = {"study": {"name": "s", "store": "x"}, "reduce": {"rank": 1}, "workers": {"kind": "threads"}}
+    workers = check_study(table, folder=Path()).workers
+    assert (workers.count, workers.threads, workers.description) == (1, 2, "2 threads of one process")
