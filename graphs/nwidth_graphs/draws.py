@@ -29,7 +29,6 @@ from nwidth_graphs.kernels.field_statistics import (
 )
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.leaves import Tally, peak_process_bytes
-from nwidth_graphs.topology import FAN_IN
 
 Floats = NDArray[np.float64]
 
@@ -80,7 +79,7 @@ def _on_shelf(
     key = content_key((name, leaf, len(blocks), *content)) if shelf is not None else None
     if shelf is None or key is None:
         return leaf, blocks
-    kept = KeptLeaf(leaf, join, FAN_IN, False, shelf, f"{name}-{key}", np.iinfo(np.int64).max)
+    kept = KeptLeaf(leaf, join, False, shelf, f"{name}-{key}", np.iinfo(np.int64).max)
     return kept, [Bundle(number, (block,)) for number, block in enumerate(blocks)]
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,7 +25,9 @@ import numpy as np
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.leaves import Tally, peak_process_bytes
 from nwidth_graphs.reduction import FLOAT, Reduction
+from nwidth_graphs.sequence import behind, reduce_in_sequence
 from nwidth_graphs.source import FieldSource
+from nwidth_graphs.topology import FAN_IN
 
 if TYPE_CHECKING:
     from nwidth_graphs.trees import Tree
@@ -44,6 +46,10 @@ class Shelf(Protocol):
     @property
     def always(self) -> bool:
         """Keep every block's partial, whatever it costs beside the block."""
+        ...
+
+    def has(self, folder: str, name: str) -> bool:
+        """Whether something lies under that name, good or not."""
         ...
 
     def load(self, folder: str, name: str) -> Any | None:
@@ -82,7 +88,6 @@ class KeptLeaf:
 
     leaf: Callable[..., Any]
     merge: Callable[[Sequence[Any]], Any]
-    fan_in: int
     in_turn: bool
     shelf: Shelf
     folder: str
@@ -94,7 +99,14 @@ class KeptLeaf:
         found = self.found(bundle, shared)
         if found is not None:
             return _with_tally(found.result, lambda tally: _reused(tally, len(bundle.blocks)))
-        result = self._reduce(bundle, shared)
+        return behind(partial(self._keep, bundle, self._reduce(bundle, shared), shared))
+
+    def panels_to_read(self, bundle: Bundle) -> tuple[Any, ...]:
+        """The blocks of which nothing lies on the shelf."""
+        return () if self.shelf.has(self.folder, bundle.name) else bundle.blocks
+
+    def _keep(self, bundle: Bundle, result: Any, shared: Mapping[str, Any]) -> Any:
+        """Save what a bundle gave, when all that its leaves wrote is written."""
         if nbytes_of(result) > self.limit_bytes or self.shelf.save(
             self.folder, bundle.name, Kept(result, _proof(bundle, shared))
         ):
@@ -107,22 +119,10 @@ class KeptLeaf:
         return found if isinstance(found, Kept) and found.proof == _proof(bundle, shared) else None
 
     def _reduce(self, bundle: Bundle, shared: Mapping[str, Any]) -> Any:
-        """The subtree of these blocks, merged in the tree's own order; no more results at a time than the tree itself holds."""
-        span = 1
-        while span * self.fan_in < len(bundle.blocks):
-            span *= self.fan_in
-        return self._node(bundle.blocks, span, shared)
-
-    def _node(self, blocks: tuple[Any, ...], span: int, shared: Mapping[str, Any]) -> Any:
-        """The node above children of at most `span` blocks each."""
-        if len(blocks) == 1:
-            return self.leaf(blocks[0], **shared)
-        below = max(1, span // self.fan_in)
-        children = (self._node(blocks[start : start + span], below, shared) for start in range(0, len(blocks), span))
-        if self.in_turn:
-            return reduce(lambda so_far, child: self.merge([so_far, child]), children)
-        parts = list(children)
-        return parts[0] if len(parts) == 1 else self.merge(parts)
+        """The subtree of these blocks, merged in the tree's own order."""
+        if len(bundle.blocks) == 1:
+            return self.leaf(bundle.blocks[0], **shared)
+        return reduce_in_sequence(self.leaf, bundle.blocks, shared, self.merge, in_turn=self.in_turn)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class KeptRead:
         return None if self.leaf.found(bundle, shared) is not None else self.read(bundle.blocks[0], **shared)
 
 
-def kept(tree: Tree, token: str, fan_in: int) -> Tree:
+def kept(tree: Tree, token: str) -> Tree:
     """The tree with its leaves kept on the shelf of its source; as it is where there is none, or where keeping does not pay.
 
     Trees over a Dask array are never kept: their blocks come through the graph, whatever they cost. Nor is one whose leaves write
@@ -146,11 +146,11 @@ def kept(tree: Tree, token: str, fan_in: int) -> Tree:
     if tree.array is not None or source is None or source.shelf is None or not _provable(tree.shared.get("write")):
         return tree
     key, block_bytes = pass_key(tree, token), _block_bytes(tree, source)
-    size = grain(result_bytes(tree.shared, source), block_bytes, len(tree.blocks), fan_in, always=source.shelf.always)
+    size = grain(result_bytes(tree.shared, source), block_bytes, len(tree.blocks), always=source.shelf.always)
     if key is None or size == 0:
         return tree
     limit = np.iinfo(np.int64).max if source.shelf.always else max(SMALL_BYTES, int(KEPT_SHARE * block_bytes * size))
-    leaf = KeptLeaf(tree.leaf, tree.merge, fan_in, tree.in_turn, source.shelf, f"{tree.method}-{tree.field}-{key}", limit)
+    leaf = KeptLeaf(tree.leaf, tree.merge, tree.in_turn, source.shelf, f"{tree.method}-{tree.field}-{key}", limit)
     bundles = [Bundle(start, tuple(tree.blocks[start : start + size])) for start in range(0, len(tree.blocks), size)]
     # Only what is read block by block can be read elsewhere.
     read = None if tree.read is None or size > 1 else KeptRead(leaf, tree.read)
@@ -176,7 +176,7 @@ def _block_bytes(tree: Tree, source: FieldSource) -> int:
     return whole // len(tree.blocks) if "field" in tree.shared else whole
 
 
-def grain(result: int, block: int, n_blocks: int, fan_in: int, *, always: bool = False) -> int:
+def grain(result: int, block: int, n_blocks: int, *, always: bool = False) -> int:
     """Blocks whose merged result is kept as one: 1, or the least power of the fan-in at which it is cheap; 0 keeps nothing. Pure.
 
     Parameters
@@ -186,7 +186,7 @@ def grain(result: int, block: int, n_blocks: int, fan_in: int, *, always: bool =
     """
     size = 1
     while not always and result > KEPT_SHARE * block * size:
-        size *= fan_in
+        size *= FAN_IN
     return size if size == 1 or n_blocks >= MIN_GROUPS * size else 0
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from nwidth_graphs.layout import Panel
 from nwidth_graphs.missing import with_mask, without_masked_rows
 from nwidth_graphs.placement import Device, device_for, to_host
 from nwidth_graphs.reduction import Reduction
+from nwidth_graphs.sequence import behind
 from nwidth_graphs.source import FieldSource, Reading, as_rows
 
 # Enough to see a pattern; a field full of NaN would otherwise carry its every place.
@@ -157,7 +159,7 @@ def lift_leaf(
     expected = None if predicted is None else device.to_device(predicted)
     modes, sums = product.lift(block, there, expected, centre=source.centre)
     means = row_means(block) if source.centre else None
-    write(panel, *with_mask(block_read.masked, to_host(modes), None if means is None else to_host(means)))
+    behind(partial(write, panel, *with_mask(block_read.masked, to_host(modes), None if means is None else to_host(means))))
     squares = None if sums.residual_squares is None else to_host(sums.residual_squares)
     host_sums = LiftSums(to_host(sums.overlap), to_host(sums.coefficients), squares)
     tally = tally_of(block_read, started, read_done, device)

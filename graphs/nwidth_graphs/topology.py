@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 # 8 keeps a merge small (8 factors at once) and the tree flat: 10 000 blocks are 5 levels and 14 % more tasks.
@@ -89,12 +90,16 @@ def window_leaves(threads: int) -> int:
 
 
 def blocks_per_task(n_blocks: int, threads: int) -> int:
-    """Neighbouring blocks that one task reduces: 1, or the power of `FAN_IN` at which one scheduler can feed all threads.
+    """Neighbouring blocks that one task reduces: `FAN_IN`, where there are enough of them for all threads, or a power of it at
+    which one scheduler can feed these; 1 otherwise.
 
-    A task of several blocks makes the merges of the tree itself, so this changes no bit. It is lost whole with its worker.
+    A task of several blocks fetches the next one while one is reduced (`sequence.py`), and makes the merges of the tree itself,
+    so this changes no bit. It is lost whole with its worker, but for what was kept of it.
     """
     blocks = 1
-    while blocks * THREADS_PER_SCHEDULER < threads and n_blocks >= MIN_TASKS_PER_THREAD * threads * blocks * FAN_IN:
+    while n_blocks >= MIN_TASKS_PER_THREAD * threads * blocks * FAN_IN and (
+        blocks == 1 or blocks * THREADS_PER_SCHEDULER < threads
+    ):
         blocks *= FAN_IN
     return blocks
 
@@ -106,6 +111,22 @@ def reduced(level: Sequence[Any], merge: Callable[[Sequence[Any]], Any]) -> Any:
         # One child alone is not merged: it is its parent.
         level = [group[0] if len(group) == 1 else merge(group) for group in groups]
     return level[0]
+
+
+def subtree(results: Iterator[Any], count: int, merge: Callable[[Sequence[Any]], Any], *, in_turn: bool = False) -> Any:
+    """The top of the tree over the next `count` results, merged as they come: no more at a time than the tree itself holds.
+
+    `in_turn` merges the children of a node two at a time, from the first to the last.
+    """
+    if count == 1:
+        return next(results)
+    span = 1
+    while span * FAN_IN < count:
+        span *= FAN_IN
+    children = (subtree(results, min(span, count - start), merge, in_turn=in_turn) for start in range(0, count, span))
+    if in_turn:
+        return reduce(lambda so_far, child: merge([so_far, child]), children)
+    return merge(list(children))
 
 
 def pieces(tree: int, n_blocks: int, leaves: int) -> Iterator[Piece]:

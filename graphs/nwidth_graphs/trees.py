@@ -32,8 +32,9 @@ from typing import Any
 from nwidth_graphs import topology
 from nwidth_graphs.keeping import kept
 from nwidth_graphs.pool import DEVICE_SLOT, HOST_SLOT, Placement, Way
+from nwidth_graphs.sequence import reduce_in_sequence
 from nwidth_graphs.source import FieldSource, as_sent
-from nwidth_graphs.topology import FAN_IN, Piece, Upward, reduced, tree_tasks
+from nwidth_graphs.topology import FAN_IN, Piece, Upward, tree_tasks
 
 __all__ = ["FAN_IN", "Gathered", "SHARED_TASKS", "Key", "TaskGraph", "Tree", "Window", "Work", "build", "tree_tasks"]
 
@@ -79,6 +80,7 @@ class Work:
     merge: Callable[[Sequence[Any]], Any]
     close: Callable[..., Any]
     shared: Mapping[str, Any]
+    in_turn: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def build(trees: Sequence[Tree], token: str, annotations: Mapping[str, Any] | No
     `token` names the content, for people. Keys carry a mark of this very graph, too: a scheduler never takes a task of another
     client, or of a driver that was killed a second ago and wrote elsewhere, for one of ours.
     """
-    kept_trees = tuple(kept(tree, token, FAN_IN) for tree in trees)
+    kept_trees = tuple(kept(tree, token) for tree in trees)
     return TaskGraph(kept_trees, f"{token}-{secrets.token_hex(4)}", dict(annotations or {}))
 
 
@@ -286,7 +288,7 @@ def _work_layer(tree: Tree, key: Key) -> dict[Key, Any]:
 
     # Every window carries it: a list of 100 000 panels, of which no task needs more than its own, stays behind.
     shared = {label: as_sent(value) if isinstance(value, FieldSource) else value for label, value in tree.shared.items()}
-    return {key: DataNode(key, Work(tree.leaf, tree.merge, tree.close, shared))}
+    return {key: DataNode(key, Work(tree.leaf, tree.merge, tree.close, shared, tree.in_turn))}
 
 
 def _leaf_layer(tree: Tree, piece: Piece, names: _Names, per_task: int) -> tuple[dict[Key, Any], list[Key]]:
@@ -345,7 +347,7 @@ def _run_leaf(block: Any, work: Work) -> Any:
 
 
 def _run_leaves(blocks: Sequence[Any], work: Work) -> Any:
-    return reduced([work.leaf(block, **work.shared) for block in blocks], work.merge)
+    return reduce_in_sequence(work.leaf, blocks, work.shared, work.merge, in_turn=work.in_turn)
 
 
 def _run_read(block: Any, read: Callable[..., Any], work: Work, *_: None) -> Any:

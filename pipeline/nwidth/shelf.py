@@ -43,6 +43,10 @@ class FolderShelf:
     root: str
     always: bool = False
 
+    def has(self, folder: str, name: str) -> bool:
+        """Whether there is such a file."""
+        return (Path(self.root) / folder / f"{name}{SUFFIX}").exists()
+
     def load(self, folder: str, name: str) -> Any | None:
         """The value, or None where there is no such file, or one that is torn, altered, or of an unknown record."""
         try:

@@ -6,7 +6,7 @@ schema, request, memory ──> FieldSource(panels, read, product, interface)   
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nwidth_graphs.inner import BlockProduct, DiagonalProduct
 from nwidth_graphs.layout import Panel
+from nwidth_graphs.sequence import following
 from nwidth_graphs.source import Reading, as_rows
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class StoreReader:
     name: str
     ranges: tuple[tuple[int, int], ...]
     """Snapshot ranges that are used, ascending."""
+    ahead: int = 6
+    """Chunks that may be held while a block is reduced, for the next one."""
 
     def part(self, start: int, stop: int) -> StoreReader:
         """The same field with the snapshots ``start:stop`` of the selection only."""
@@ -63,16 +66,25 @@ class StoreReader:
 
     def __call__(self, panel: Panel) -> Reading:
         from nwidth.stores.overlay import counting
+        from nwidth.stores.protocol import Coming
 
         path = f"fields/{self.name}"
+        asked = list(self._selections([panel]))
+        later = list(self._selections(following(self, panel)))
         count = sum(stop - start for start, stop in self.ranges)
         block = reused_buffer((count, *panel.shape), self.reference.array(path).dtype)
         offset = 0
         with counting() as fetched:  # other threads of this worker read other panels meanwhile
-            for start, stop in self.ranges:
-                self.reference.read_block(path, (slice(start, stop), *panel.selection), out=block[offset : offset + stop - start])
-                offset += stop - start
+            for place, selection in enumerate(asked, start=1):
+                size = selection[0].stop - selection[0].start
+                coming = Coming([*asked[place:], *later], self.ahead)
+                self.reference.read_block(path, selection, out=block[offset : offset + size], coming=coming)
+                offset += size
         return Reading(as_rows(block), fetched.total, lent=True)
+
+    def _selections(self, panels: Sequence[Panel]) -> Iterator[tuple[slice, ...]]:
+        """What is read of the array for some panels, in order."""
+        return ((slice(start, stop), *panel.selection) for panel in panels for start, stop in self.ranges)
 
 
 @dataclass(frozen=True)

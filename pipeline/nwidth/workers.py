@@ -89,13 +89,13 @@ class ThreadExecutor:
         from dask.threaded import ContextAwareThreadPoolExecutor
         from threadpoolctl import threadpool_limits
 
-        gathered, done = Gathered(graph), 0
+        gathered, done, per_task = Gathered(graph), 0, 1
         names: set[str] = set()
 
         def posttask(key: Any, *_: object) -> None:
             nonlocal done
             if progress is not None and isinstance(key, tuple) and key[0] in names:
-                done += 1
+                done = min(done + per_task, graph.n_leaves)
                 progress(name, done, graph.n_leaves)
 
         with (
@@ -104,8 +104,8 @@ class ThreadExecutor:
             Callback(posttask=posttask),
             ContextAwareThreadPoolExecutor(self.threads, "nwidth") as pool,
         ):
-            for window in graph.windows():
-                names = set(window.leaf_names)
+            for window in graph.windows(*window_of(graph.n_leaves, self.threads)):
+                names, per_task = set(window.leaf_names), window.per_task
                 gathered.add(window, dask.threaded.get(window.graph, list(window.keys), pool=pool))
         return gathered.roots()
 
@@ -193,8 +193,8 @@ class ClusterExecutor:
             ) from error
 
     def _window(self, graph: TaskGraph) -> tuple[int, int]:
-        """Blocks of a window, and of a task; a pass of one window need not ask how many threads there are."""
-        if graph.n_leaves <= MIN_WINDOW_LEAVES:
+        """As `window_of`; a pass of few blocks need not ask how many threads there are."""
+        if blocks_per_task(graph.n_leaves, 1) == 1:
             return MIN_WINDOW_LEAVES, 1
         from distributed.comm.core import CommClosedError
 
@@ -202,8 +202,13 @@ class ClusterExecutor:
             threads = sum(self.client.nthreads().values())
         except OSError as error:
             raise CommClosedError(str(error)) from error
-        per_task = blocks_per_task(graph.n_leaves, threads)
-        return window_leaves(threads) * per_task, per_task
+        return window_of(graph.n_leaves, threads)
+
+
+def window_of(n_leaves: int, threads: int) -> tuple[int, int]:
+    """Blocks of a window, and of a task, of a pass over so many blocks."""
+    per_task = blocks_per_task(n_leaves, threads)
+    return window_leaves(threads) * per_task, per_task
 
 
 @contextmanager

@@ -38,6 +38,10 @@ class MemoryShelf:
     full: bool = False
     held: dict[tuple[str, str], Any] = field(default_factory=dict)
 
+    def has(self, folder: str, name: str) -> bool:
+        """As a folder does."""
+        return (folder, name) in self.held
+
     def load(self, folder: str, name: str) -> Any | None:
         """As a folder does."""
         return self.held.get((folder, name))
@@ -120,8 +124,8 @@ def test_a_full_shelf_costs_nothing_but_itself() -> None:
 )
 def test_the_grain_follows_from_shapes(result: int, block: int, n_blocks: int, size: int) -> None:
     """The fewest blocks whose merged result is below a twentieth of their bytes; none where groups would be too few."""
-    assert grain(result, block, n_blocks, FAN_IN) == size
-    assert grain(result, block, n_blocks, FAN_IN, always=True) == 1
+    assert grain(result, block, n_blocks) == size
+    assert grain(result, block, n_blocks, always=True) == 1
 
 
 def leaf(block: Any, **shared: Any) -> Any:
@@ -187,9 +191,9 @@ def test_what_has_no_content_is_not_kept() -> None:
     """A closure cannot be told from another one, so a pass that shares one is left as it is; so is one without a shelf."""
     hidden = tree_with(function=lambda: 1)
     assert pass_key(hidden, "a") is None
-    assert kept(hidden, "a", FAN_IN) is hidden
+    assert kept(hidden, "a") is hidden
     bare = Tree("lift", "T", leaf, (), merge, leaf, {"source": source_on(None)})
-    assert kept(bare, "a", FAN_IN) is bare
+    assert kept(bare, "a") is bare
 
 
 def test_a_result_whose_output_is_gone_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +205,7 @@ def test_a_result_whose_output_is_gone_is_not_taken(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Folder, "proof", prove)
     COMPUTED.clear()
-    tree = kept(replace(tree_with(write=Folder("")), leaf=count), "a", FAN_IN)
+    tree = kept(replace(tree_with(write=Folder("")), leaf=count), "a")
     bundle = tree.blocks[0]
     for expected, seen in ((1, "1"), (1, "1"), (2, "2")):
         proofs[""] = seen
@@ -220,7 +224,7 @@ def test_both_passes_are_kept() -> None:
 def test_modes_that_nobody_can_prove_are_not_kept() -> None:
     """A leaf that writes to a place which cannot tell what lies there is left as it is: its result alone would be no result."""
     tree = tree_with(write=print)
-    assert kept(tree, "a", FAN_IN) is tree
+    assert kept(tree, "a") is tree
 
 
 @dataclass(frozen=True)
@@ -236,4 +240,4 @@ def test_blocks_with_sources_of_their_own_are_told_apart() -> None:
     source = source_on(MemoryShelf(always=True))
     trees = [Tree("node", "T", leaf, (Own(source, 0), Own(source, number)), merge, leaf, {}) for number in (1, 2)]
     assert pass_key(trees[0], "a") != pass_key(trees[1], "a")
-    assert isinstance(kept(trees[0], "a", FAN_IN).leaf, KeptLeaf)
+    assert isinstance(kept(trees[0], "a").leaf, KeptLeaf)

@@ -90,9 +90,10 @@ def test_a_window_feeds_all_threads_twice(threads: int) -> None:
     assert leaves == MIN_WINDOW_LEAVES or leaves // FAN_IN < 2 * threads
 
 
-def test_tasks_take_several_blocks_where_a_scheduler_would_be_the_limit() -> None:
-    """Small clusters are fed block by block; large ones in tasks of eight, as long as every thread still gets four of them."""
-    assert [blocks_per_task(60_000, threads) for threads in (1, 16, 128, 129, 1000)] == [1, 1, 1, 8, 8]
+def test_tasks_take_several_blocks() -> None:
+    """Eight, as long as every thread still gets four such tasks; more where one scheduler could not feed all threads."""
+    assert [blocks_per_task(60_000, threads) for threads in (1, 16, 128, 129, 1000)] == [8, 8, 8, 8, 8]
+    assert (blocks_per_task(64, 2), blocks_per_task(63, 2)) == (8, 1)
     assert blocks_per_task(4 * 1000 * 8, 1000) == 8
     assert blocks_per_task(4 * 1000 * 8 - 1, 1000) == 1
     assert blocks_per_task(10**7, 2000) == 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import threading
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from nwidth.stores.ahead import AHEAD_DIRECTLY, ahead
 from nwidth.stores.direct import read_direct
 from nwidth.stores.fetching import LocalFile, NotDirectError
 from nwidth.stores.overlay import counting
+from nwidth.stores.protocol import Coming
 from nwidth_graphs.kernels.memory import PAGE_BYTES, page_aligned
+from nwidth_graphs.sequence import in_sequence
 
 SHAPE = (40, 3000)
 VALUES = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
@@ -220,3 +223,89 @@ def test_memory_that_begins_with_a_page() -> None:
         found = page_aligned((nbytes,), np.uint8)
         assert found.nbytes == nbytes
         assert found.ctypes.data % PAGE_BYTES == 0
+
+
+def selections_of(array: Any, width: int) -> list[Any]:
+    return list(panels(array, width))
+
+
+@needs_direct_reads
+@pytest.mark.parametrize("width", [250, 700])
+def test_a_sequence_of_blocks_is_read_ahead(array: Any, direct: list[int], width: int) -> None:
+    """Each block has its values; the first chunks of the next one come while this one is reduced; each byte is read once."""
+    wanted, alone, reads = selections_of(array, width), [], []
+    for selection in wanted:
+        with counting() as count:
+            assert read_direct(array, selection, np.empty(block_shape(selection), np.float32))
+        alone.append(count.total)
+        reads.append(len(direct))
+    direct.clear()
+
+    def leaf(place: int) -> int:
+        selection, out = wanted[place], np.empty(block_shape(wanted[place]), np.float32)
+        with counting() as count:
+            assert read_direct(array, selection, out, Coming(wanted[place + 1 :], 3))
+        np.testing.assert_array_equal(out, VALUES[selection])
+        if place + 1 < len(wanted):
+            wait_until(lambda: len(direct) > reads[place])
+        return int(count.total)
+
+    counted = list(in_sequence(leaf, range(len(wanted))))
+    assert sum(counted) == sum(alone)
+    if width == 250:  # whole chunks: what was read ahead counts for the block that it belongs to
+        assert counted == alone
+
+
+@needs_direct_reads
+def test_a_stream_is_not_used_for_anything_else(array: Any, direct: list[int]) -> None:
+    """A selection that was not announced, and a block that was left unfinished, are read for themselves, and rightly."""
+    wanted = selections_of(array, 250)
+
+    def leaf(place: int) -> None:
+        out = np.empty(block_shape(wanted[place]), np.float32)
+        assert read_direct(array, wanted[place], out, Coming(wanted[place + 1 :], 3))
+        np.testing.assert_array_equal(out, VALUES[wanted[place]])
+        if place == 3:
+            everything = np.empty(SHAPE, np.float32)
+            assert read_direct(array, (slice(0, 40), slice(0, 3000)), everything)
+            np.testing.assert_array_equal(everything, VALUES)
+
+    list(in_sequence(leaf, [0, 1, 3, 2, 4, 5]))  # 2 was to come after 1
+
+
+@needs_direct_reads
+def test_a_damaged_chunk_in_a_stream_spoils_no_other_block(array: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block that has it is left to Zarr in the middle; what was fetched of it is never taken for the next one's."""
+    from nwidth.stores import direct as module
+
+    wanted, real, calls = selections_of(array, 250), module._decompress, []
+
+    def failing(fetched: Any, target: Any) -> None:
+        calls.append(1)
+        if len(calls) == 7:  # the second of the second block's five chunks
+            raise NotDirectError
+        real(fetched, target)
+
+    monkeypatch.setattr(module, "_decompress", failing)
+
+    def leaf(place: int) -> bool:
+        out = np.empty(block_shape(wanted[place]), np.float32)
+        done = read_direct(array, wanted[place], out, Coming(wanted[place + 1 :], 3))
+        if done:
+            np.testing.assert_array_equal(out, VALUES[wanted[place]])
+        return done
+
+    assert list(in_sequence(leaf, range(5))) == [True, False, True, True, True]
+
+
+def block_shape(selection: Any) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in selection)
+
+
+def wait_until(ready: Any) -> None:
+    """Whatever the reader's thread does, it does soon."""
+    for _ in range(1000):
+        if ready():
+            return
+        time.sleep(0.002)
+    raise AssertionError("nothing was read ahead")

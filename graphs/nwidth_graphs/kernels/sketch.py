@@ -121,8 +121,9 @@ def power_step(
         weighted = sampled if weights is None else sampled * weights[None, :]
         for window, values in panel.windows():
             image[:, window] = image[:, window] + xp.matmul(weighted, values)
-            square = values**2 if weights is None else values**2 * weights[:, None]
-            squares[window] = squares[window] + xp.sum(square, axis=0)
+            columns_of = xp.matrix_transpose(values)
+            weighed = columns_of if weights is None else columns_of * weights[None, :]
+            squares[window] = squares[window] + xp.vecdot(weighed, columns_of)
     return samples, SketchSums(image, squares)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from nwidth.config import SKETCH_MIN_RTOL, ReduceSection
 from nwidth.errors import PlanError
-from nwidth.problems.cutting import SPARSE, Cut, Memory, cut_chunks, cut_field, inner_row_bytes, rank_bound
+from nwidth.problems.cutting import LEAST_AHEAD, SPARSE, Cut, Memory, cut_chunks, cut_field, inner_row_bytes, rank_bound
 from nwidth.stages.problem import Grouping, basis_groups
 from nwidth.stages.route import GRAM_MIN_RTOL, REDUCTIONS, RouteCost, choose_route
 from nwidth_graphs.budget import (
@@ -61,6 +61,8 @@ class FieldLayout:
     chunks: tuple[int, ...]
     """(snapshots, *space[, component]): what is decoded as one; ones along space where rows are free (an array in memory)."""
     shards: tuple[int, ...] | None = None
+    ahead: int = LEAST_AHEAD
+    """Chunks that a reader may hold for the next block."""
     stored: bool = True
     """Whether chunks are decoded from a store, and not taken from memory or from a Dask graph."""
     components: bool = False
@@ -99,8 +101,13 @@ class FieldLayout:
 
     @property
     def decode_bytes(self) -> int:
-        """Chunks in flight while a block is read."""
-        return 8 * math.prod(self.chunks) * self.itemsize if self.stored else 0
+        """Chunks at hand or in flight while a block is read, the one that is decoded and the one that is filled among them."""
+        return (self.ahead + 2) * self.chunk_bytes if self.stored else 0
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a decoded chunk."""
+        return math.prod(self.chunks) * self.itemsize
 
     def source(self, cut: Cut) -> FieldSource:
         """A source that cannot be read: shapes for cost formulas."""

@@ -18,6 +18,10 @@ SPARSE = "sparse"
 """Kind of the inner products that are sparse matrices."""
 # A pass that decodes every chunk more often than this is refused: another route, or more memory, costs less.
 MAX_READS = 64.0
+# Chunks that are fetched while a block is reduced. Six of 2 MiB are a third of a block of 32 MiB, and the disk keeps up while
+# those are decoded; half a block of 64 MiB is better where a core decodes and multiplies faster than the disk reads.
+LEAST_AHEAD = 6
+MOST_AHEAD_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class Cut:
     decode_bytes: int
     reads: float = 1.0
     """How often an average chunk is decoded in one pass: more than once where panels cut through chunks."""
+
+
+def chunks_ahead(chunk_bytes: int, memory: Memory) -> int:
+    """Chunks that a thread may hold of the next block while it reduces one: `LEAST_AHEAD`, or a 64th of its memory. Pure."""
+    share = min(MOST_AHEAD_BYTES, memory.bytes // memory.threads // 64)
+    return max(LEAST_AHEAD, share // max(1, chunk_bytes))
 
 
 def rank_bound(request: ReduceSection, snapshots: int) -> int:

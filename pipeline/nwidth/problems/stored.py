@@ -6,6 +6,7 @@ schema, request, memory ──> Problem        nothing is read here but metadata
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from nwidth.errors import ConfigError, FieldError
 from nwidth.inner_products import cut_mass
 from nwidth.models.files import FieldShape
 from nwidth.problems.comparing import FieldLayout, choose, compare_routes
-from nwidth.problems.cutting import SPARSE, Cut, Memory
+from nwidth.problems.cutting import SPARSE, Cut, Memory, chunks_ahead
 from nwidth.problems.options import check_tables, check_weights, content_token, inner_product_of
 from nwidth.sources import StoredWeights, StoreReader
 from nwidth.sparse_products import StoredMatrix, cut_sparse
@@ -44,7 +45,8 @@ def problem_from_store(
     ranges = snapshot_ranges(schema, request)
     snapshots = sum(stop - start for start, stop in ranges)
     reference = store.reference()
-    layouts = [_layout(schema, schema.fields[name], snapshots, request) for name in names]
+    layouts = [_layout(schema, schema.fields[name], snapshots, request, memory) for name in names]
+    layout_of = {layout.name: layout for layout in layouts}
     candidates = compare_routes(layouts, request, memory)
     chosen, reason = choose(candidates, layouts, request)
     sources = {
@@ -53,7 +55,7 @@ def problem_from_store(
             panels=cut.panels,
             snapshots=snapshots,
             itemsize=schema.fields[name].dtype.itemsize,
-            read=StoreReader(reference, name, ranges),
+            read=StoreReader(reference, name, ranges, layout_of[name].ahead),
             centre=request.centre,
             **stored_product(store, schema, schema.fields[name], request, cut, scratch / name),
         )
@@ -101,14 +103,14 @@ def snapshot_ranges(schema: StoreSchema, request: ReduceSection) -> tuple[tuple[
     return tuple(joined)
 
 
-def _layout(schema: StoreSchema, info: FieldInfo, snapshots: int, request: ReduceSection) -> FieldLayout:
+def _layout(schema: StoreSchema, info: FieldInfo, snapshots: int, request: ReduceSection, memory: Memory) -> FieldLayout:
     if info.dtype.kind != "f":
         raise FieldError(
             f"field {info.name!r} has dtype {info.dtype}, not a floating-point one; leave it out, or ingest it as float64"
         )
     inner_product = inner_product_of(info.name, request)
     sparse = schema.inner_products.get(inner_product) == SPARSE
-    return FieldLayout(
+    layout = FieldLayout(
         name=info.name,
         shape=(snapshots, *info.shape[1:]),
         itemsize=info.dtype.itemsize,
@@ -118,6 +120,7 @@ def _layout(schema: StoreSchema, info: FieldInfo, snapshots: int, request: Reduc
         inner_product=SPARSE if sparse else inner_product,
         panelwise=sparse or inner_product == "mass",
     )
+    return replace(layout, ahead=chunks_ahead(layout.chunk_bytes, memory))
 
 
 def _stored_shape(info: FieldInfo, cut: Cut) -> FieldShape:

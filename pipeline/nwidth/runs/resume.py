@@ -17,7 +17,6 @@ from nwidth.stages.problem import Problem
 from nwidth.workers import Executor, Progress
 from nwidth_graphs.keeping import grain
 from nwidth_graphs.reduction import FLOAT
-from nwidth_graphs.topology import FAN_IN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +49,7 @@ def kept_words(study: Study, problem: Problem) -> str:
     if study.study.keep == "always" or problem.route not in ("gram", "tsqr"):
         return "the result of every block"
     sizes = {
-        grain(FLOAT * source.snapshots**2, source.largest_panel * source.snapshots * source.itemsize, len(source.panels), FAN_IN)
+        grain(FLOAT * source.snapshots**2, source.largest_panel * source.snapshots * source.itemsize, len(source.panels))
         for source in sources.values()
     }
     if sizes == {0}:

@@ -1,20 +1,26 @@
 """Memory of a thread for chunks, and a thread of its own that makes them ahead.
 
-reader thread   ──chunk──> [ waits ] ──> the thread that asked decodes        three buffers: decoded, waiting, being filled
+reader thread   ──chunk──> [ wait ] ──> the thread that asked decodes         buffers: decoded, waiting, being filled
+
+A `Stream` goes on from one thing that is asked for to the next: while a block is reduced, the first chunks of the next one come.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.memory import page_aligned
+from nwidth_graphs.sequence import at_the_end
 
 # Chunks handed out or waiting, of those that a thread of its own reads: the one that is being decoded, and the next.
 AHEAD_DIRECTLY = 2
@@ -32,8 +38,8 @@ def scratch(use: str, nbytes: int) -> NDArray[np.uint8]:
 
 
 def next_of_ring(nbytes: int) -> NDArray[np.uint8]:
-    """The next of this thread's buffers for direct reads: one is decoded, one waits, and one is being filled."""
-    turn = (getattr(_held, "turn", 0) + 1) % (AHEAD_DIRECTLY + 1)
+    """The next of this thread's buffers for direct reads: one is decoded, others wait, and one is being filled."""
+    turn = (getattr(_held, "turn", 0) + 1) % (getattr(_held, "depth", AHEAD_DIRECTLY) + 1)
     ring: dict[int, NDArray[np.uint8]] = getattr(_held, "ring", {})
     if turn not in ring or ring[turn].nbytes < nbytes:
         ring[turn] = page_aligned((nbytes,), np.uint8)
@@ -41,17 +47,18 @@ def next_of_ring(nbytes: int) -> NDArray[np.uint8]:
     return ring[turn][:nbytes]
 
 
-def ahead[T](items: Generator[T]) -> Iterator[T]:
-    """The same items, made on a thread of their own: at most `AHEAD_DIRECTLY` are handed out or wait, and one is being made.
+def ahead[T](items: Generator[T], depth: int = AHEAD_DIRECTLY) -> Generator[T]:
+    """The same items, made on a thread of their own: at most `depth` are handed out or wait, and one is being made.
 
     The thread belongs to the one that asks, and counts what it reads for that one. It has ended with the items when this ends,
     for whatever reason.
     """
     ready: SimpleQueue[tuple[bool, T | BaseException | None]] = SimpleQueue()
-    room = threading.Semaphore(AHEAD_DIRECTLY)
+    room = threading.Semaphore(depth)
     stopped = threading.Event()
 
     def produce() -> None:
+        _held.depth = depth
         try:
             for item in items:
                 room.acquire()
@@ -78,6 +85,60 @@ def ahead[T](items: Generator[T]) -> Iterator[T]:
         stopped.set()
         room.release()
         made.result()
+
+
+class Stream[K, T]:
+    """``make(key)`` for several keys, in the order in which they will be asked for, made ahead across their borders.
+
+    It takes this thread's reader until it is closed: who wants something else meanwhile makes that himself.
+    """
+
+    def __init__(self, keys: Iterable[K], make: Callable[[K], Iterable[T]], depth: int) -> None:
+        self._expected = deque(keys)
+        self._items = ahead(_one_after_the_other(list(self._expected), make), depth)
+        self._within = False
+
+    def expects(self, key: K) -> bool:
+        """Whether `key` is the next one, and all of the one before was taken."""
+        return not self._within and bool(self._expected) and self._expected[0] == key
+
+    def take(self) -> Iterator[T]:
+        """What is made for the next key. Where it fails, or is left unfinished, nothing more can be taken."""
+        self._expected.popleft()
+        self._within = True
+        while (item := next(self._items)) is not None:
+            yield item
+        self._within = False
+
+    def close(self) -> None:
+        """Make no more of it."""
+        self._items.close()
+
+
+def _one_after_the_other[K, T](keys: Iterable[K], make: Callable[[K], Iterable[T]]) -> Generator[T | None]:
+    """The items for each key, and None after them."""
+    for key in keys:
+        yield from make(key)
+        yield None
+
+
+def open_stream[K, T](keys: Iterable[K], make: Callable[[K], Iterable[T]], depth: int) -> Stream[K, T] | None:
+    """A stream of this thread until its sequence of blocks ends; None outside of one."""
+    stream = Stream(keys, make, depth)
+    if not at_the_end(partial(_close, stream)):
+        return None
+    _held.stream = stream
+    return stream
+
+
+def stream_here() -> Stream[Any, Any] | None:
+    """This thread's stream, where there is one."""
+    return getattr(_held, "stream", None)
+
+
+def _close(stream: Stream[Any, Any]) -> None:
+    _held.stream = None
+    stream.close()
 
 
 def _helper() -> ThreadPoolExecutor:

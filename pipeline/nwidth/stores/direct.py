@@ -11,7 +11,7 @@ Zarr, which reads it or says what is wrong: `read_direct` only ever answers "don
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nwidth.stores.ahead import ahead, scratch
-from nwidth.stores.fetching import NotDirectError, Span, StoredObject, goes_directly, is_steady, open_object
+from nwidth.stores.ahead import ahead, open_stream, scratch, stream_here
+from nwidth.stores.fetching import NotDirectError, Span, StoredObject, counter_of, goes_directly, is_steady, open_object
 
 if TYPE_CHECKING:
     import zarr
+
+    from nwidth.stores.protocol import Coming
 
 Slices = tuple[slice, ...]
 
@@ -64,10 +66,15 @@ class Part:
     whole: bool
 
 
-def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any]) -> bool:
+Fetched = tuple[Part, NDArray[np.uint8]]
+"""A part of a selection, and its chunk as stored."""
+
+
+def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any], coming: Coming | None = None) -> bool:
     """Fill `out` with ``array[selection]`` and return True; return False, with `out` undefined, where Zarr must do it.
 
-    `selection` has a start and a stop for every axis; `out` is C-contiguous, of the selection's shape and the array's dtype.
+    `selection` has a start and a stop for every axis, and so have those that are coming; `out` is C-contiguous, of the
+    selection's shape and the array's dtype.
     """
     layout = chunk_format(array)
     if layout is None or out.size == 0 or not out.flags.c_contiguous:
@@ -76,16 +83,49 @@ def read_direct(array: zarr.Array[Any], selection: Slices, out: NDArray[Any]) ->
     # Asked of all objects before the first is read: to find out on the way would be to read those before it twice.
     if not all(is_steady(array.store, _key(array, position)) for position, _ in touched):
         return False
-    directly = bool(touched) and goes_directly(array.store, _key(array, touched[0][0]), array.nbytes)
-    # What is read past the cache cannot be announced: a thread of its own reads it ahead.
-    soon = {} if directly else dict(parts_of(layout, following(selection, array.shape)))
-    fetched = _fetched(array, layout, touched, soon, directly=directly)
     try:
-        for part, found in ahead(fetched) if directly else fetched:
+        if touched and goes_directly(array.store, _key(array, touched[0][0]), array.nbytes):
+            fetched = _past_the_cache(array, layout, selection, coming)
+        else:
+            soon = dict(parts_of(layout, following(selection, array.shape)))
+            fetched = _fetched(array, layout, touched, soon)
+        for part, found in fetched:
             _place(found, layout, part, out)
     except NotDirectError:
         return False
     return True
+
+
+def _past_the_cache(array: zarr.Array[Any], layout: ChunkFormat, selection: Slices, coming: Coming | None) -> Iterator[Fetched]:
+    """The parts of a selection, read by a thread of their own: one that went on from the last selection, where it has done so.
+
+    What is read past the cache cannot be announced to the system.
+    """
+    stream = stream_here()
+    if stream is None and coming is not None and coming.selections:
+        keys = [(id(array), each) for each in (selection, *coming.selections)]
+        stream = open_stream(keys, lambda key: _counted_later(array, layout, key[1]), coming.chunks)
+    elif stream is not None and not stream.expects((id(array), selection)):
+        # Its thread is busy with what was said to come.
+        return _fetched(array, layout, list(parts_of(layout, selection)), directly=True)
+    if stream is None:
+        return ahead(_fetched(array, layout, list(parts_of(layout, selection)), directly=True))
+    return _counted_now(stream.take(), counter_of(array.store))
+
+
+def _counted_later(array: zarr.Array[Any], layout: ChunkFormat, selection: Slices) -> Iterator[tuple[Fetched, int]]:
+    """The parts of a selection, each with the bytes that were read since the one before."""
+    read: list[int] = []
+    for fetched in _fetched(array, layout, list(parts_of(layout, selection)), directly=True, count=read.append):
+        yield fetched, sum(read)
+        read.clear()
+
+
+def _counted_now(items: Iterator[tuple[Fetched, int]], count: Callable[[int], None]) -> Iterator[Fetched]:
+    """What was read ahead counts for the block that it belongs to."""
+    for fetched, nbytes in items:
+        count(nbytes)
+        yield fetched
 
 
 def chunk_format(array: zarr.Array[Any]) -> ChunkFormat | None:
@@ -171,13 +211,14 @@ def _fetched(
     array: zarr.Array[Any],
     layout: ChunkFormat,
     touched: Sequence[tuple[tuple[int, ...], Sequence[Part]]],
-    soon: Mapping[tuple[int, ...], Sequence[Part]],
+    soon: Mapping[tuple[int, ...], Sequence[Part]] | None = None,
     *,
-    directly: bool,
-) -> Generator[tuple[Part, NDArray[np.uint8]]]:
+    directly: bool = False,
+    count: Callable[[int], None] | None = None,
+) -> Generator[Fetched]:
     """The parts of a selection with their chunks as stored, object by object; `soon` are those wanted next."""
     for position, parts in touched:
-        with open_object(array.store, _key(array, position)) as stored:
+        with open_object(array.store, _key(array, position), count) as stored:
             if layout.shard is None:
                 spans: list[Span] = [None for _ in parts]
             else:
@@ -185,7 +226,7 @@ def _fetched(
                 spans = [_span(index, part) for part in parts]
                 if not directly:
                     # The later ones, too: every block would begin with a wait for the disk, and end with a disk that waits.
-                    later = [_span(index, part) for part in soon.get(position, ()) if index[part.number, 1] != _ABSENT]
+                    later = [_span(index, part) for part in (soon or {}).get(position, ()) if index[part.number, 1] != _ABSENT]
                     stored.announce([_span(index, part) for part in parts] + later)
             yield from zip(parts, stored.chunks(spans, direct=directly), strict=True)
 

@@ -14,7 +14,7 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
@@ -64,8 +64,8 @@ class StoredObject(Protocol):
 
 
 @contextmanager
-def open_object(store: Any, key: str) -> Iterator[StoredObject]:
-    """Open one object of a Zarr store.
+def open_object(store: Any, key: str, count: Callable[[int], None] | None = None) -> Iterator[StoredObject]:
+    """Open one object of a Zarr store; `count` is told the bytes read of a file, where the store is not to be told at once.
 
     Raises
     ------
@@ -81,9 +81,15 @@ def open_object(store: Any, key: str) -> Iterator[StoredObject]:
     except OSError as error:
         raise NotDirectError from error
     try:
-        yield LocalFile(descriptor, getattr(store, "count_bytes", _ignore))
+        yield LocalFile(descriptor, counter_of(store) if count is None else count)
     finally:
         os.close(descriptor)
+
+
+def counter_of(store: Any) -> Callable[[int], None]:
+    """Who is told of bytes that were read of a store's files."""
+    count: Callable[[int], None] = getattr(store, "count_bytes", _ignore)
+    return count
 
 
 def is_steady(store: Any, key: str) -> bool:

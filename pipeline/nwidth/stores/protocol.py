@@ -8,7 +8,7 @@ Both implementations (`zarr_store.py`, `icechunk_store.py`) pass the contract su
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -74,6 +74,15 @@ class StoreSchema:
     has_mesh: bool
 
 
+@dataclass(frozen=True)
+class Coming:
+    """What a thread will ask for next of the same array, each into a buffer of its own."""
+
+    selections: Sequence[tuple[slice, ...]]
+    chunks: int
+    """Chunks that may be held for it meanwhile."""
+
+
 class StoreReference(Protocol):
     """A picklable pointer to one committed version of a store."""
 
@@ -85,8 +94,17 @@ class StoreReference(Protocol):
         """The array at `path`, from a cache of handles."""
         ...
 
-    def read_block(self, path: str, selection: tuple[slice, ...], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Read ``array[selection]``, into `out` where given; a missing or damaged chunk is a `StoreError` that names it."""
+    def read_block(
+        self,
+        path: str,
+        selection: tuple[slice, ...],
+        out: NDArray[Any] | None = None,
+        coming: Coming | None = None,
+    ) -> NDArray[Any]:
+        """Read ``array[selection]``, into `out` where given; a missing or damaged chunk is a `StoreError` that names it.
+
+        `coming` is what this thread will ask for next.
+        """
         ...
 
     @property

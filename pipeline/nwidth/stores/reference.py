@@ -12,8 +12,8 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from nwidth.errors import NwidthError, StoreError
 from nwidth.stores.failures import store_failures
 from nwidth.stores.options import StoreOptions
-from nwidth.stores.protocol import StoreKind
+from nwidth.stores.protocol import Coming, StoreKind
 from nwidth.stores.schema import RUN, SNAPSHOT, STORE_ID_KEY
 
 if TYPE_CHECKING:
@@ -73,8 +73,12 @@ class Reference:
         """The array at `path`, from a cache of handles."""
         return self._opened().array(path)
 
-    def read_block(self, path: str, selection: Slices, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def read_block(
+        self, path: str, selection: Slices, out: NDArray[Any] | None = None, coming: Coming | None = None
+    ) -> NDArray[Any]:
         """Read ``array[selection]``, into `out` where it is given (C-contiguous, of the selection's shape and the array's type).
+
+        `coming` is what this thread will ask for next: it is fetched while the caller does something else, where that pays.
 
         Raises
         ------
@@ -83,13 +87,15 @@ class Reference:
         """
         array = self.array(path)
         bounds = _bounds(array, selection)
+        slices = _slices(bounds)
         if out is not None and (out.shape != tuple(stop - start for start, stop in bounds) or out.dtype != array.dtype):
             raise StoreError(
                 f"the buffer for {path} has shape {out.shape} and type {out.dtype}; it must fit the selection {bounds}"
             )
-        slices = tuple(slice(start, stop) for start, stop in bounds)
+        if coming is not None:
+            coming = replace(coming, selections=[_slices(_bounds(array, later)) for later in coming.selections])
         try:
-            values = _read(array, slices, out)
+            values = _read(array, slices, out, coming)
         except Exception as error:
             values = _second_try(array, path, self.url, slices, out, error)
         return _with_nan(array, values)
@@ -217,14 +223,18 @@ def _bounds(array: zarr.Array[Any], selection: Slices) -> list[tuple[int, int]]:
     return [(start, max(start, stop)) for start, stop, _ in bounds]
 
 
-def _read(array: zarr.Array[Any], slices: Slices, out: NDArray[Any] | None) -> NDArray[Any]:
+def _slices(bounds: Sequence[tuple[int, int]]) -> Slices:
+    return tuple(slice(start, stop) for start, stop in bounds)
+
+
+def _read(array: zarr.Array[Any], slices: Slices, out: NDArray[Any] | None, coming: Coming | None = None) -> NDArray[Any]:
     if out is None:
         return np.asarray(array.get_basic_selection(slices))
     from zarr.core.buffer import default_buffer_prototype
 
     from nwidth.stores.direct import read_direct
 
-    if read_direct(array, slices, out):
+    if read_direct(array, slices, out, coming):
         return out
     # The prototype's own buffer class: the abstract NDBuffer is accepted too, and silently leaves `out` as it was.
     array.get_basic_selection(slices, out=default_buffer_prototype().nd_buffer.from_ndarray_like(cast("Any", out)))
