@@ -27,8 +27,8 @@ LEAVES_PER_THREAD = 2
 # A scheduler hands out 900 tasks a second (docs/explanation/scale.md), and a thread takes 0.15 s or so for a block of 64 MiB: so
 # many threads can be fed block by block, and eight times as many in tasks of eight blocks.
 THREADS_PER_SCHEDULER = 128
-# But no thread should wait at the end of a pass for one that has just begun a long task.
-MIN_TASKS_PER_THREAD = 4
+# But no thread should wait long at the end of a pass for one that has just begun a task of several blocks: an eighth at most.
+MIN_TASKS_PER_THREAD = 8
 
 
 @dataclass(frozen=True)
