@@ -42,8 +42,10 @@ class BlockProduct(Protocol):
         """R (m, m) with ``R^T R = X^T W X``, without forming it."""
         ...
 
-    def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
-        """Modes ``(X T)^T`` (r, rows), and what the certificate needs."""
+    def lift(
+        self, block: Array, transform: Array, predicted: Array | None, *, centre: bool, out: Array | None = None
+    ) -> tuple[Array, LiftSums]:
+        """Modes ``(X T)^T`` (r, rows), in `out` where that serves, and what the certificate needs."""
         ...
 
     def sketch(self, block: Array, test: Array, *, centre: bool, keep: bool) -> tuple[Array | None, SketchSums]:
@@ -66,9 +68,11 @@ class DiagonalProduct:
         """R of ``W^1/2 X``."""
         return r_factor(block, centre=centre, row_scale=self.row_scale)
 
-    def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
+    def lift(
+        self, block: Array, transform: Array, predicted: Array | None, *, centre: bool, out: Array | None = None
+    ) -> tuple[Array, LiftSums]:
         """Modes and sums with diagonal W."""
-        return lift(block, transform, predicted, centre=centre, row_scale=self.row_scale)
+        return lift(block, transform, predicted, centre=centre, row_scale=self.row_scale, out=out)
 
     def sketch(self, block: Array, test: Array, *, centre: bool, keep: bool) -> tuple[Array | None, SketchSums]:
         """Samples and sums with diagonal W."""
@@ -99,7 +103,9 @@ class MassProduct:
             lambda rows: self.patch.whitened_panels(block, rows, centre=centre), self.patch.whitened_rows, columns
         )
 
-    def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
+    def lift(
+        self, block: Array, transform: Array, predicted: Array | None, *, centre: bool, out: Array | None = None
+    ) -> tuple[Array, LiftSums]:
         """Modes and sums in the patch's mass."""
         return mass_lift(block, transform, predicted, self.patch, centre=centre)
 
@@ -123,7 +129,9 @@ class SparseProduct:
         """There is none: raises TypeError, for whoever chose the route has not looked at `FieldSource.gram_only`."""
         raise TypeError("a sparse matrix without a factor has a Gram matrix and no R")
 
-    def lift(self, block: Array, transform: Array, predicted: Array | None, *, centre: bool) -> tuple[Array, LiftSums]:
+    def lift(
+        self, block: Array, transform: Array, predicted: Array | None, *, centre: bool, out: Array | None = None
+    ) -> tuple[Array, LiftSums]:
         """Modes and sums in the entries of the block."""
         return mass_lift(block, transform, predicted, self.patch, centre=centre)
 

@@ -149,7 +149,10 @@ def lift_leaf(
     predicted: Array | None,
     reading: Array | Reading | None = None,
 ) -> LiftPartial:
-    """Lift one block, write its modes (and its mean), and measure what the basis misses there."""
+    """Lift one block, write its modes (and its mean), and measure what the basis misses there.
+
+    A `write` that has ``place(panel)`` says with it where a panel's modes will lie in this process's memory, or None.
+    """
     started = time.perf_counter()
     block_read = read_block(source, panel, reading)
     read_done = time.perf_counter()
@@ -157,7 +160,9 @@ def lift_leaf(
     device = device_for(product)
     block, there = device.to_device(block_read.values), device.to_device(transform)
     expected = None if predicted is None else device.to_device(predicted)
-    modes, sums = product.lift(block, there, expected, centre=source.centre)
+    place = getattr(write, "place", None)
+    out = None if place is None or block_read.masked is not None else place(panel)
+    modes, sums = product.lift(block, there, expected, centre=source.centre, out=out)
     means = row_means(block) if source.centre else None
     behind(partial(write, panel, *with_mask(block_read.masked, to_host(modes), None if means is None else to_host(means))))
     squares = None if sums.residual_squares is None else to_host(sums.residual_squares)

@@ -130,3 +130,19 @@ def test_repair_makes_orthonormal_and_keeps_the_spans(xp: Namespace) -> None:
     assert np.array_equal(transform, np.triu(transform))
     assert orthogonality_defect((modes @ transform).T @ (modes @ transform)) <= backward_error(modes.shape)
     assert orthogonality_defect(xp.array(np.zeros((0, 0)))) == 0.0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_modes_are_made_where_they_will_lie(weighted: bool) -> None:
+    """Memory of the caller's, rows of a larger array: the same bits, and nothing beside them is touched."""
+    matrix = matrix_with_spectrum(*SHAPE, 0.5 ** np.arange(6), 0)
+    T, _ = orthonormal_lift(matrix, 3)
+    scale = np.linspace(0.5, 2.0, SHAPE[0]) if weighted else None
+    expected, sums = lift(matrix, T, row_scale=scale)
+    whole = np.full((3, SHAPE[0] + 20), -1.0)
+    modes, same = lift(matrix, T, row_scale=scale, out=whole[:, 10:-10])
+    assert np.shares_memory(modes, whole)
+    np.testing.assert_array_equal(modes, expected)
+    np.testing.assert_array_equal(same.coefficients, sums.coefficients)
+    assert np.all(whole[:, :10] == -1.0)
+    assert np.all(whole[:, -10:] == -1.0)

@@ -49,6 +49,7 @@ def lift(
     *,
     centre: bool = False,
     row_scale: Array | None = None,
+    out: Array | None = None,
 ) -> tuple[Array, LiftSums]:
     """Return the modes ``(X T)^T`` (r, n) of one block and its `LiftSums`, with W diagonal.
 
@@ -61,12 +62,17 @@ def lift(
         Q, where the residual is to be formed.
     row_scale : (n,) array, optional
         ``sqrt(diag W)``.
+    out : (r, n) NumPy array of float64, optional
+        Memory for the modes of a NumPy block, of any stride between modes.
     """
     xp = array_namespace(block)
     rank, columns = transform.shape[1], block.shape[1]
     transposed = xp.asarray(xp.matrix_transpose(transform), copy=True)
     in_place = is_numpy_array(block)
-    modes = page_aligned((rank, block.shape[0])) if in_place else xp.empty((rank, block.shape[0]), dtype=xp.float64)
+    if in_place:
+        modes = page_aligned((rank, block.shape[0])) if out is None else out
+    else:
+        modes = xp.empty((rank, block.shape[0]), dtype=xp.float64)
     parts = []
     height = panel_rows(columns)
     for index, panel in enumerate(prepared_panels(block, centre=centre, rows=height)):

@@ -150,6 +150,29 @@ class RepairInFolder:
         return Reading(new.T)
 
 
+@dataclass(frozen=True)
+class MemoryWriter:
+    """``write(panel, modes (r, rows), mean (rows,) or None)`` into arrays of this process."""
+
+    modes: Floats = field(repr=False)
+    mean: Floats = field(repr=False)
+
+    def place(self, panel: Panel) -> Floats | None:
+        """Where the modes (r, rows) of a panel will lie; None where that is no matrix."""
+        part = self.modes[(slice(None), *panel.selection)]
+        try:
+            return np.reshape(part, (len(part), -1), copy=False)
+        except ValueError:
+            return None
+
+    def __call__(self, panel: Panel, modes: Floats, mean: Floats | None) -> None:
+        part = self.modes[(slice(None), *panel.selection)]
+        if not np.may_share_memory(part, modes):  # else they were made there
+            part[...] = modes.reshape(part.shape)
+        if mean is not None:
+            self.mean[panel.selection] = mean.reshape(panel.shape)
+
+
 @dataclass
 class MemorySink:
     """Modes as arrays of this process, written by its own threads: a worker process would fill a copy and lose it."""
@@ -165,13 +188,7 @@ class MemorySink:
         mean = np.full(shape.shape if centred else (0,), np.nan)
         if centred:
             self.means[shape.name] = mean
-
-        def write(panel: Panel, rows: Floats, mean_rows: Floats | None) -> None:
-            modes[(slice(None), *panel.selection)] = rows.reshape(rank, *panel.shape)
-            if mean_rows is not None:
-                mean[panel.selection] = mean_rows.reshape(panel.shape)
-
-        return write
+        return MemoryWriter(modes, mean)
 
     def repairing(self, basis: str, shape: FieldShape, transform: Floats) -> Callable[[Panel], Reading]:
         """Repair into a second array."""

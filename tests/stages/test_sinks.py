@@ -1,0 +1,48 @@
+"""Sinks in memory: modes are made where they stay, whatever the shape of the field and of its panels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nwidth as nw
+from nwidth.models.files import FieldShape
+from nwidth.stages.sinks import MemorySink
+from nwidth_graphs.layout import Panel, panels
+
+
+def writer_for(space: tuple[int, ...], box: tuple[int, ...]) -> tuple[MemorySink, Any, tuple[Panel, ...]]:
+    """A sink that takes three modes of a field, and its panels."""
+    sink, dims = MemorySink(), tuple("xyz"[: len(space)])
+    shape = FieldShape("u", dims, space, box, "node", (), "m")
+    return sink, sink.begin("u", shape, 3, centred=False), panels(space, box)
+
+
+@pytest.mark.parametrize(("space", "box", "placed"), [((50,), (20,), True), ((6, 5), (2, 5), True), ((6, 4), (6, 2), False)])
+def test_a_panel_has_a_place_where_it_is_a_matrix(space: tuple[int, ...], box: tuple[int, ...], placed: bool) -> None:
+    """What was made in place is not copied; a panel that is no matrix in memory is written as before."""
+    sink, write, cut = writer_for(space, box)
+    expected = np.random.default_rng(0).standard_normal((3, *space))
+    for panel in cut:
+        rows = expected[(slice(None), *panel.selection)].reshape(3, -1)
+        place = write.place(panel)
+        assert (place is not None) == placed
+        if place is not None:
+            assert np.shares_memory(place, sink.modes["u"])
+            place[...] = rows
+            rows = place
+        write(panel, rows, None)
+    np.testing.assert_array_equal(sink.modes["u"], expected)
+
+
+def test_a_basis_in_memory_is_right_in_every_layout() -> None:
+    """One dimension of space and two: the modes span what the snapshots do."""
+    values = np.random.default_rng(1).standard_normal((8, 300, 40))
+    for field in (values, values.reshape(8, -1)):
+        basis = nw.pod(field, rank=8, route="gram")
+        modes = basis.modes.values.reshape(8, -1)
+        np.testing.assert_allclose(modes @ modes.T, np.eye(8), atol=1e-12)
+        rest = values.reshape(8, -1) - values.reshape(8, -1) @ modes.T @ modes
+        assert np.abs(rest).max() < 1e-12
