@@ -41,7 +41,7 @@ def pod(
     field_scaling: Literal["unit", "none"] | Mapping[str, float] = "unit",
     route: RouteName = "auto",
     seed: int = 0,
-    oversampling: int = 10,
+    oversampling: int | None = None,
     power_iterations: int = 0,
     tree: Literal["distributed", "incremental"] = "distributed",
     omega: float = 0.75,

@@ -139,7 +139,9 @@ class ReduceSection(Section):
     tree: Annotated[Literal["distributed", "incremental"], Field(description="route hapod: a tree, or a chain")] = "distributed"
     omega: Annotated[float, Field(gt=0, lt=1, description="route hapod: share of the tolerance that its root may use")] = 0.75
     seed: Annotated[int, Field(ge=0, lt=2**63, description="routes sketch, nystrom: seed of the random numbers")] = 0
-    oversampling: Annotated[int, Field(ge=0, description="routes sketch, nystrom: samples beyond the rank")] = 10
+    oversampling: Annotated[
+        int | None, Field(ge=0, description="routes sketch, nystrom: samples beyond the rank; by default 10, and 20 of nystrom")
+    ] = None
     power_iterations: Annotated[int, Field(ge=0, le=8, description="route sketch: reads that sharpen the sample")] = 0
     centre: Annotated[bool, Field(description="remove the mean over the snapshots")] = False
     snapshot_scaling: Annotated[Literal["none", "unit"], Field(description="unit: every snapshot weighs the same")] = "none"
@@ -177,6 +179,12 @@ class ReduceSection(Section):
         if route in ("sketch", "nystrom") and rtol is not None and rtol < SKETCH_MIN_RTOL:
             raise ValueError(f'it measures errors down to {SKETCH_MIN_RTOL:g}, and rtol = {rtol:g} is asked for; use "tsqr"')
         return route
+
+    def samples_beyond(self, route: str) -> int:
+        """Samples beyond the rank that a route takes: the one read of nystrom leaves no second chance."""
+        if self.oversampling is not None:
+            return self.oversampling
+        return 20 if route == "nystrom" else 10
 
     @model_validator(mode="before")
     @classmethod

@@ -50,6 +50,7 @@ MANY_SNAPSHOTS = (
     "dask svd_compressed q 2",
     "dask svd_compressed q 4",
     "xeofs EOF",
+    "xeofs EOF q 0",
 )
 
 

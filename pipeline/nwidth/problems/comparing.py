@@ -299,7 +299,7 @@ def _sketch_candidate(name: str, layouts: Sequence[FieldLayout], request: Reduce
         raise PlanError('route "nystrom" reads once, and must know how many modes are wanted; set rank, or route = "sketch"')
     snapshots = layouts[0].snapshots
     directions = min(snapshots, max(layout.rows for layout in layouts))
-    sample = first_sample(directions, request.rank, request.rtol, request.oversampling)
+    sample = first_sample(directions, request.rank, request.rtol, request.samples_beyond(name))
     cuts = {layout.name: cut_layout(layout, request, memory, _sampled_rows(layout, sample, memory)) for layout in layouts}
     common: dict[str, int] = {
         "sample": sample, "stored_bytes": sum(layout.bytes for layout in layouts),

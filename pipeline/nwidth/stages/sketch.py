@@ -184,7 +184,11 @@ class _Run:
 
     @property
     def _asked(self) -> tuple[int | None, float | None, int]:
-        return self.request.rank, self.request.rtol, self.request.oversampling
+        return self.request.rank, self.request.rtol, self._beyond
+
+    @property
+    def _beyond(self) -> int:
+        return self.request.samples_beyond(self.problem.route)
 
     def _directions(self, basis: str) -> int:
         """``min(n, m)``: what there is to find."""
@@ -247,14 +251,14 @@ class _Run:
         return samples
 
     def _largest(self, basis: str) -> int:
-        return largest_sample(self._directions(basis), self.request.rank, self.request.oversampling)
+        return largest_sample(self._directions(basis), self.request.rank, self._beyond)
 
     def _enlarged(self, basis: str, sample: _Sample, drawn: int) -> Floats | None:
         """The next test matrix, where the sample misses the tolerance and may grow; None where it is what will be lifted."""
         rtol, found, most = self.request.rtol, len(sample.values), self._largest(basis)
         if rtol is None or sample.errors[-1] <= rtol or found >= most:
             return None
-        columns = next_sample(sample.errors, rtol, most, self.request.oversampling) - found
+        columns = next_sample(sample.errors, rtol, most, self._beyond) - found
         return enlarged(sample.vectors, self.request.seed, columns, first_column=drawn)
 
     def _lift(self, samples: Mapping[str, _Sample], weighing: _Weighing) -> _Lifted:

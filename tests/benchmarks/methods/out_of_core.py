@@ -91,14 +91,14 @@ def gram(matrix: Any, job: Job, dtype: str) -> tuple[Any, Any]:
     return x @ (vectors[:, ::-1][:, : job.rank] / values[: job.rank]), values[: job.rank]
 
 
-def xeofs(matrix: Any, job: Job) -> tuple[Any, Any]:
-    """xeofs' EOF, lean: nothing centred, no search for missing values."""
+def xeofs(matrix: Any, job: Job, **solver: Any) -> tuple[Any, Any]:
+    """xeofs' EOF, lean: nothing centred, no search for missing values; four power iterations, unless `solver` says otherwise."""
     need("xeofs")
     import dask.array as da
     import xarray as xr
     from xeofs.single import EOF
 
-    model = EOF(n_modes=job.rank, center=False, check_nans=False, random_state=0)
+    model = EOF(n_modes=job.rank, center=False, check_nans=False, random_state=0, solver_kwargs=solver)
     # Without coordinates it fails to find its own dimensions again.
     coordinates = {"time": np.arange(matrix.shape[1]), "x": np.arange(matrix.shape[0])}
     model.fit(xr.DataArray(matrix.T, dims=("time", "x"), coords=coordinates), dim="time")
@@ -152,6 +152,7 @@ METHODS: dict[str, Method] = {
     "dask linalg.svd (tsqr)": partial(on_cluster, factor=tsqr),
     **{f"dask svd_compressed q {power}": partial(on_cluster, factor=partial(compressed, power=power)) for power in (0, 1, 2, 4)},
     "xeofs EOF": partial(on_cluster, factor=xeofs),
+    "xeofs EOF q 0": partial(on_cluster, factor=partial(xeofs, n_power_iter=0)),
     "load, numpy Gram": partial(loading, factor=in_memory.blas_gram),
     "load, sklearn randomized_svd": partial(loading, factor=in_memory.sklearn_randomized),
     "load, pyMOR method of snapshots": partial(loading, factor=in_memory.pymor_snapshots),
