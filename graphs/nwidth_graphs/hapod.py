@@ -346,7 +346,7 @@ def hapod_costs(
     upper = [replace(source, snapshots=columns, itemsize=FLOAT) for source in sources]
     in_panels = peak_bytes(upper, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=columns)
     peak = (
-        _whole_peak(sources, reduction, largest, columns, rank_bound, decode_bytes, threads, chain=chain) if whole else in_panels
+        _whole_peak(sources, reduction, groups, columns, rank_bound, decode_bytes, threads, chain=chain) if whole else in_panels
     )
     panels = sum(tree_tasks(len(source.panels)) + SHARED_TASKS for source in sources)
     # Nodes that are one task form a tree level by level, the last of a chain among them; others are two passes over panels.
@@ -379,15 +379,15 @@ def hapod_costs(
     )
 
 
-def whole_rows_bytes(rows: int, group: int, itemsize: int, chain: bool) -> int:
-    """Bytes of all rows of a group in one task; a chain stacks them in float64 beside as many columns of modes."""
-    return rows * group * (itemsize + (2 * FLOAT if chain else 0))
+def whole_rows_bytes(rows: int, group: int, itemsize: int, stack: int = 0) -> int:
+    """Bytes of all rows of a group in one task; a chain stacks them in float64 with earlier modes, `stack` columns in all."""
+    return rows * (group * itemsize + FLOAT * stack)
 
 
 def _whole_peak(
     sources: Sequence[FieldSource],
     reduction: Reduction,
-    largest: int,
+    groups: Sequence[Group],
     columns: int,
     rank_bound: int,
     decode_bytes: int,
@@ -396,12 +396,17 @@ def _whole_peak(
     chain: bool,
 ) -> int:
     """A node of the first level, or a measured group: all rows once, and one panel of modes beside them."""
+    largest = max(group.size for group in groups)
     entering = columns if chain else largest
-    task = max(
-        whole_rows_bytes(source.rows, largest, source.itemsize, chain)
-        # A panel's columns and its modes, as made and as written.
-        + FLOAT * source.largest_panel * (2 * (largest + rank_bound) + 2 * entering)
-        for source in sources
-    )
-    scratch = scratch_bytes(reduction, entering + rank_bound, rank_bound) + FLOAT * 4 * entering * entering
-    return PROCESS_BYTES + threads * (task + decode_bytes + scratch) + merge_bytes(largest, rank_bound)
+
+    stack = columns if chain and len(groups) > 1 else 0
+    # A panel's columns and its modes, as made and as written; in a chain no more modes than columns.
+    in_panel = max(3 * entering, 2 * (largest + rank_bound)) if chain else 2 * (largest + rank_bound) + 2 * largest
+
+    def task(source: FieldSource) -> int:
+        return whole_rows_bytes(source.rows, largest, source.itemsize, stack) + FLOAT * source.largest_panel * in_panel
+
+    largest_task = max(task(source) for source in sources)
+    rank = entering if chain else rank_bound
+    scratch = scratch_bytes(reduction, entering + rank_bound, rank) + FLOAT * 4 * entering * entering
+    return PROCESS_BYTES + threads * (largest_task + decode_bytes + scratch) + merge_bytes(largest, rank_bound)

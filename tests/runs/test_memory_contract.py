@@ -32,8 +32,8 @@ ROUTES: dict[str, dict[str, Any]] = {
 }
 
 # Of a chain no one knows beforehand how many modes its nodes will carry beside the next group: the bound counts on as many as
-# there are snapshots in a group.
-MARGIN = {"chain": 3.0}
+# there is room for, and noise fills it.
+MARGIN = {"chain": 2.25}
 
 
 def own_layout(shape: tuple[int, ...], snapshots: int) -> Layout | None:
@@ -89,6 +89,20 @@ def test_the_matrix(tmp_path: Path, shape: str, route: str, dtype: str, chunks: 
     limit = 2**30
     result = run(study_of(tmp_path, tmp_path / "store", reduce=ROUTES[route], workers={"memory": limit}))
     check(result, limit, MARGIN.get(route, 2.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_chain_that_carries_nearly_all_is_within_its_plan(tmp_path: Path, dtype: str) -> None:
+    """Noise has no low rank: each node of the chain hands on as many modes as it has columns."""
+    n, m = SHAPES["square"]
+    values = np.random.default_rng(0).standard_normal((m, n), dtype=np.float32).astype(dtype)
+    add_run(tmp_path / "store", "alpha", {"T": values}, codec="none")
+    limit = 2**30
+    result = run(study_of(tmp_path, tmp_path / "store", reduce=ROUTES["chain"], workers={"memory": limit}))
+    basis = nw.open_model(result.model).basis
+    assert basis.rank > 0.9 * m
+    assert result.measured["peak_bytes_per_worker"] <= result.plan["peak_bytes_per_worker"] <= limit
 
 
 @pytest.mark.slow

@@ -75,7 +75,8 @@ from nwidth_graphs import budget
 budget.MIN_BLOCK_BYTES, budget.BLOCKS_OF_A_SMALL_FIELD = 0, 24
 result = run(load_study(Path(sys.argv[1])))
 passes = [(measure["blocks"], measure["blocks_reused"]) for measure in result.measured["passes"]]
-print(json.dumps({"passes": passes, "imported": sorted({"distributed", "tornado", "bokeh"} & set(sys.modules))}))
+peaks = [part["peak_bytes_per_worker"] for part in (result.measured, result.plan)]
+print(json.dumps({"passes": passes, "peaks": peaks, "imported": sorted({"distributed", "tornado", "bokeh"} & set(sys.modules))}))
 """
 
 
@@ -85,7 +86,8 @@ def in_a_process(study: Path) -> subprocess.Popen[str]:
 
 
 def test_a_killed_process_is_resumed_and_no_cluster_is_loaded(tmp_path: Path, store: Path) -> None:
-    """``kill -9`` in the middle: the next run takes what lies on the shelf. Nothing of a cluster is ever imported."""
+    """``kill -9`` in the middle: the next run takes what lies on the shelf. Nothing of a cluster is ever imported, and
+    the process takes at most what was planned."""
     file = tmp_path / "study.toml"
     file.write_text(
         f'[study]\nname = "s"\nstore = "{store}"\nkeep = "always"\n[reduce]\nrank = {RANK}\nroute = "gram"\n'
@@ -101,6 +103,8 @@ def test_a_killed_process_is_resumed_and_no_cluster_is_loaded(tmp_path: Path, st
     blocks, reused = told["passes"][0]
     assert 0 < reused <= blocks
     assert told["imported"] == []
+    measured, predicted = told["peaks"]
+    assert measured <= predicted <= 2 * measured
 
 
 @pytest.mark.parametrize(
@@ -116,6 +120,18 @@ def test_what_one_process_cannot_be_is_refused(tmp_path: Path, workers: dict[str
     table = {"study": {"name": "s", "store": "x"}, "reduce": {"rank": 1}, "workers": {"kind": "threads", **workers}}
     with pytest.raises(ConfigError, match=sentence):
         check_study(table, folder=tmp_path)
+
+
+def test_a_plan_says_who_computes(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One process has one amount of memory."""
+    from nwidth.cli import main
+
+    file = tmp_path / "study.toml"
+    file.write_text(
+        f'[study]\nname = "s"\nstore = "{store}"\n[reduce]\nrank = 3\n[workers]\nkind = "threads"\nmemory = "1 GiB"\n'
+    )
+    assert main(["plan", str(file)]) in (0, None)
+    assert "workers     2 threads of one process, 1024 MiB\n" in capsys.readouterr().out
 
 
 def test_threads_by_default_are_as_many_as_workers() -> None:

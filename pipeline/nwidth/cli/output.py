@@ -65,6 +65,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{ending}".replace(",", " ")
 
 
+def _each(workers: str) -> str:
+    """After an amount of memory: nothing where there is one process alone."""
+    return "" if workers.endswith("of one process") else " each"
+
+
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """A plan, in words."""
     fields = [
@@ -97,7 +102,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
                 ("route", f"{plan['route']}: {plan['reason']}"),
                 ("floor", plan["floor"]),
                 ("truncation", plan["truncation"]),
-                ("workers", f"{plan['workers']}, {memory(plan['memory_bytes'])} each"),
+                ("workers", f"{plan['workers']}, {memory(plan['memory_bytes'])}{_each(plan['workers'])}"),
                 ("kept", plan.get("kept") or "nothing"),
                 *plan.get("beyond", {}).items(),
             ]
