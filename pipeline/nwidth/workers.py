@@ -8,12 +8,15 @@ BLAS runs on one thread per worker thread everywhere: two pools on the same core
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nwidth.errors import ConfigError, RunError
@@ -31,6 +34,10 @@ Progress = Callable[[str, int, int], None]
 """``progress(pass name, blocks done, blocks in all)``."""
 
 CONNECT_SECONDS = 20
+UNGUARDED = (
+    "no local worker could be started: each of them imports the script that asks for it; put what the script runs under "
+    '`if __name__ == "__main__":`, or set workers.kind = "threads"'
+)
 # Of Dask's own loggers: a worker whose heartbeat is on its way while the cluster closes would print a traceback at ERROR. What
 # goes wrong with work reaches the driver as an exception, and people as a sentence.
 QUIET = logging.CRITICAL
@@ -218,8 +225,11 @@ def local_cluster(count: int, threads: int, memory: int, device: str = "cpu") ->
     Raises
     ------
     ConfigError
-        `device` asks for a GPU, and this machine has none that CuPy can use.
+        `device` asks for a GPU, and this machine has none that CuPy can use; or a script asks for workers as soon as it is
+        imported, which each of them does.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigError(UNGUARDED)
     import dask
     from distributed import Client
 
@@ -257,15 +267,27 @@ def _local_workers(count: int, threads: int, memory: int, device: str) -> Any:
             scheduler={"cls": Scheduler, "options": {**scheduler, "port": 0}},
             silence_logs=QUIET,
         )
-    return LocalCluster(
-        n_workers=count,
-        threads_per_worker=threads,
-        memory_limit=memory,
-        processes=True,
-        silence_logs=QUIET,
-        resources={"GPU": threads} if device == "cuda" else {},
-        **scheduler,
-    )
+    try:
+        return LocalCluster(
+            n_workers=count,
+            threads_per_worker=threads,
+            memory_limit=memory,
+            processes=True,
+            silence_logs=QUIET,
+            resources={"GPU": threads} if device == "cuda" else {},
+            **scheduler,
+        )
+    except RuntimeError as error:
+        if not _in_a_script() or "failed to start" not in str(error):
+            raise
+        raise ConfigError(UNGUARDED) from error
+
+
+def _in_a_script() -> bool:
+    """Whether Python runs a person's own file: not a module, a notebook, or our command."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    return file is not None and getattr(main, "__spec__", None) is None and Path(file).stem != "nwidth"
 
 
 @contextmanager
