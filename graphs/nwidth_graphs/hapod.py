@@ -399,7 +399,8 @@ def _whole_peak(
     largest = max(group.size for group in groups)
     entering = columns if chain else largest
 
-    stack = columns if chain and len(groups) > 1 else 0
+    # Modes as many as there are snapshots in a group, if there were as many before: what a chain carries is not known beforehand.
+    stack = min(2 * largest, sum(group.size for group in groups)) if chain and len(groups) > 1 else 0
     # A panel's columns and its modes, as made and as written; in a chain no more modes than columns.
     in_panel = max(3 * entering, 2 * (largest + rank_bound)) if chain else 2 * (largest + rank_bound) + 2 * largest
 

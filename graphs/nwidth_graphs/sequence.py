@@ -31,7 +31,11 @@ def reduce_in_sequence(
     *,
     in_turn: bool = False,
 ) -> Any:
-    """The top of the tree over ``leaf(block, **shared)`` of some neighbouring blocks, merged as results come."""
+    """The top of the tree over ``leaf(block, **shared)`` of some neighbouring blocks, merged as results come.
+
+    Sums are taken in turn in any case: a thread then holds two of them, and not all of its blocks'.
+    """
+    in_turn = in_turn or getattr(shared.get("reduction"), "sums", False)
     reader = getattr(shared.get("source"), "read", None)
     panels = getattr(leaf, "panels_to_read", lambda block: (block,))
     with closing(in_sequence(partial(leaf, **shared), blocks, reader, panels)) as results:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nwidth_graphs.reduction import GRAM, TSQR
 from nwidth_graphs.sequence import at_the_end, behind, following, in_sequence, reduce_in_sequence
 from nwidth_graphs.source import FieldSource
 
@@ -139,3 +140,19 @@ def test_merges_are_those_of_the_tree(count: int, in_turn: bool) -> None:
     found = reduce_in_sequence(lambda block, source: [block], range(count), {"source": source}, merge, in_turn=in_turn)
     expected = list(range(count)) if in_turn else reduced([[block] for block in range(count)], tuple)
     assert found == expected
+
+
+def test_sums_are_taken_as_they_come() -> None:
+    """A task of several blocks holds two factors that add up, and not one for each of them."""
+    operands: list[int] = []
+
+    def merge(parts: Any) -> float:
+        operands.append(len(parts))
+        return float(sum(parts[1:], parts[0]))
+
+    def leaf(block: int, reduction: Any) -> float:
+        return float(block)
+
+    assert reduce_in_sequence(leaf, range(8), {"reduction": GRAM}, merge) == 28.0
+    assert reduce_in_sequence(leaf, range(8), {"reduction": TSQR}, merge) == 28.0
+    assert operands == [2] * 7 + [8]

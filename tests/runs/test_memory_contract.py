@@ -32,7 +32,7 @@ ROUTES: dict[str, dict[str, Any]] = {
 }
 
 # Of a chain no one knows beforehand how many modes its nodes will carry beside the next group: the bound counts on as many as
-# there is room for, and noise fills it.
+# there are snapshots in a group.
 MARGIN = {"chain": 2.25}
 
 

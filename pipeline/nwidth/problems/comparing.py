@@ -467,7 +467,7 @@ def _whole_group(layouts: Sequence[FieldLayout], memory: Memory, granule: int, c
         per_thread = (memory.bytes - fixed) // memory.threads - scratch_bytes(TSQR, columns, columns)
         # A panel of modes beside the rows, which the cut of the panels may make smaller still.
         panel = FLOAT * 4096 * 4 * columns
-        stack = columns if chain else 0
+        stack = 2 * size if chain else 0
         needed = max(whole_rows_bytes(x.rows, size, x.itemsize, stack) + x.decode_bytes for x in layouts)
         if needed + panel > per_thread:
             break
