@@ -27,8 +27,10 @@ LEAVES_PER_THREAD = 2
 # A scheduler hands out 900 tasks a second (docs/explanation/scale.md), and a thread takes 0.15 s or so for a block of 64 MiB: so
 # many threads can be fed block by block, and eight times as many in tasks of eight blocks.
 THREADS_PER_SCHEDULER = 128
-# But no thread should wait long at the end of a pass for one that has just begun a task of several blocks: an eighth at most.
+# But no thread should wait long at the end of a pass for one that has just begun a task of several blocks: an eighth of the pass
+# at most, or a quarter where the scheduler would cost more.
 MIN_TASKS_PER_THREAD = 8
+MIN_TASKS_PER_HUNGRY_THREAD = 4
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,12 @@ def blocks_per_task(n_blocks: int, threads: int) -> int:
     so this changes no bit. It is lost whole with its worker, but for what was kept of it.
     """
     blocks = 1
-    while n_blocks >= MIN_TASKS_PER_THREAD * threads * blocks * FAN_IN and (
-        blocks == 1 or blocks * THREADS_PER_SCHEDULER < threads
-    ):
+    while True:
+        hungry = blocks * THREADS_PER_SCHEDULER < threads
+        tasks = threads * (MIN_TASKS_PER_HUNGRY_THREAD if hungry else MIN_TASKS_PER_THREAD)
+        if n_blocks < tasks * blocks * FAN_IN or not (hungry or blocks == 1):
+            return blocks
         blocks *= FAN_IN
-    return blocks
 
 
 def reduced(level: Sequence[Any], merge: Callable[[Sequence[Any]], Any]) -> Any:
