@@ -33,7 +33,7 @@ Span = tuple[int, int] | None
 """Offset and length within an object; None for all of it."""
 
 # Chunks on their way or waiting to be decoded: enough to hide the disk behind the decoding, within the plan's allowance of
-# eight chunks for reading (`problems/cutting.py`).
+# eight chunks at least for reading (`problems/cutting.py`).
 AHEAD = 4
 # Arrays from this size on are read past the cache: a second pass would hardly find them there, or find little else.
 DIRECT_ARRAY_BYTES = 2**30
