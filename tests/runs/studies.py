@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from nwidth.config import Study, check_study
 from nwidth.mesh import Mesh
 from nwidth.readers.protocol import Fields, FieldSpec, Run
+from nwidth.runs.run import RunResult
 from nwidth.stores import open_or_create_store
 from nwidth.stores.base import BaseStore
 from tests.oracles.pod import matrix_with_spectrum
@@ -73,6 +75,22 @@ def study_of(folder: Path, store: Path, address: str | None = None, **tables: Ma
         "report": {"enabled": False},
     }
     return check_study(table, folder=folder)
+
+
+def store_of_24_blocks(folder: Path, monkeypatch: pytest.MonkeyPatch, nodes: int = 24_000, snapshots: int = 64) -> Path:
+    """A store of one field in float32, each block of which is one column of chunks."""
+    monkeypatch.setattr("nwidth.stores.layout.CHUNK_TARGET", 8 * 1000 * 4)
+    monkeypatch.setattr("nwidth.stores.layout.SHARD_TARGET", 0)
+    monkeypatch.setattr("nwidth_graphs.budget.MIN_BLOCK_BYTES", 0)
+    monkeypatch.setattr("nwidth_graphs.budget.BLOCKS_OF_A_SMALL_FIELD", 24)
+    add_run(folder / "store.zarr", "alpha", {"T": snapshots_of(nodes, snapshots, decades=3, dtype=np.float32)})
+    return folder / "store.zarr"
+
+
+def contents(result: RunResult) -> dict[str, bytes]:
+    """All files of a model but the manifest, with its dates."""
+    files = (path for path in result.model.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {str(path.relative_to(result.model)): path.read_bytes() for path in files}
 
 
 def left_in(folder: Path) -> set[str]:

@@ -20,7 +20,7 @@ from nwidth.runs.folder import RunFolder
 from nwidth.stages.sinks import FolderSink
 from nwidth_graphs.layout import panels
 from tests.runs.ledgers import events
-from tests.runs.studies import add_run, left_in, snapshots_of, study_of
+from tests.runs.studies import add_run, contents, left_in, snapshots_of, store_of_24_blocks, study_of
 
 PUBLISHED = {".lock", "ledger.jsonl", "model.zarr", "run.json"}
 NODES, SNAPSHOTS, RANK = 24_000, 64, 5
@@ -29,23 +29,12 @@ NODES, SNAPSHOTS, RANK = 24_000, 64, 5
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A field of 24 blocks, each of one column of chunks."""
-    monkeypatch.setattr("nwidth.stores.layout.CHUNK_TARGET", 8 * 1000 * 4)
-    monkeypatch.setattr("nwidth.stores.layout.SHARD_TARGET", 0)
-    monkeypatch.setattr("nwidth_graphs.budget.MIN_BLOCK_BYTES", 0)
-    monkeypatch.setattr("nwidth_graphs.budget.BLOCKS_OF_A_SMALL_FIELD", 24)
-    add_run(tmp_path / "store.zarr", "alpha", {"T": snapshots_of(NODES, SNAPSHOTS, decades=3, dtype=np.float32)})
-    return tmp_path / "store.zarr"
+    return store_of_24_blocks(tmp_path, monkeypatch, NODES, SNAPSHOTS)
 
 
 def kept_study(folder: Path, store: Path, scheduler: str, **reduce: Any) -> Any:
     """A study whose partials are kept although it is small."""
     return study_of(folder, store, scheduler, study={"keep": "always"}, reduce={"rank": RANK, **reduce})
-
-
-def contents(result: RunResult) -> dict[str, bytes]:
-    """All files of a model but the manifest, with its dates."""
-    files = (path for path in result.model.rglob("*") if path.is_file() and path.name != "manifest.json")
-    return {str(path.relative_to(result.model)): path.read_bytes() for path in files}
 
 
 class Interrupted(Exception):  # noqa: N818 (no error of ours: somebody's Ctrl-C)

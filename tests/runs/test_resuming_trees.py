@@ -18,8 +18,8 @@ from nwidth.stores.layout import Layout
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.source import Reading
 from tests.chaos.processes import reads
-from tests.runs.studies import add_run, left_in, snapshots_of, study_of
-from tests.runs.test_resuming import PUBLISHED, contents, interrupted
+from tests.runs.studies import add_run, contents, left_in, snapshots_of, study_of
+from tests.runs.test_resuming import PUBLISHED, interrupted
 
 ROWS, SNAPSHOTS, GROUP = 400, 32, 4
 GROUPS, WORKERS = SNAPSHOTS // GROUP, 2

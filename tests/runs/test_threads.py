@@ -11,13 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from nwidth.config import check_study
 from nwidth.errors import ConfigError
 from nwidth.runs import run
-from tests.runs.studies import add_run, snapshots_of, study_of
+from tests.runs.studies import contents, store_of_24_blocks, study_of
 
 RANK = 5
 THREADS = {"kind": "threads", "count": 1, "threads": 2, "memory": "1 GiB"}
@@ -26,18 +25,7 @@ THREADS = {"kind": "threads", "count": 1, "threads": 2, "memory": "1 GiB"}
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A field of 24 blocks."""
-    monkeypatch.setattr("nwidth.stores.layout.CHUNK_TARGET", 8 * 1000 * 4)
-    monkeypatch.setattr("nwidth.stores.layout.SHARD_TARGET", 0)
-    monkeypatch.setattr("nwidth_graphs.budget.MIN_BLOCK_BYTES", 0)
-    monkeypatch.setattr("nwidth_graphs.budget.BLOCKS_OF_A_SMALL_FIELD", 24)
-    add_run(tmp_path / "store.zarr", "alpha", {"T": snapshots_of(24_000, 64, decades=3, dtype=np.float32)})
-    return tmp_path / "store.zarr"
-
-
-def files_of(model: Path) -> dict[str, bytes]:
-    """All files of a model but the manifest, with its dates."""
-    files = (path for path in model.rglob("*") if path.is_file() and path.name != "manifest.json")
-    return {str(path.relative_to(model)): path.read_bytes() for path in files}
+    return store_of_24_blocks(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("route", ["gram", "tsqr", "sketch", "nystrom", "hapod"])
@@ -46,7 +34,7 @@ def test_threads_give_the_bits_of_workers(tmp_path: Path, store: Path, scheduler
     reduce = {"route": route, "rtol": 1e-2} if route == "hapod" else {"route": route, "rank": RANK}
     there = run(study_of(tmp_path / "workers", store, scheduler, reduce=reduce, workers={"threads": 2, "memory": "1 GiB"}))
     here = run(study_of(tmp_path / "threads", store, reduce=reduce, workers=THREADS))
-    assert files_of(here.model) == files_of(there.model)
+    assert contents(here) == contents(there)
     manifest = json.loads((here.model / "manifest.json").read_text())
     assert manifest["provenance"]["workers"] == "2 threads of one process"
     assert here.measured["peak_bytes_per_worker"] > 0
