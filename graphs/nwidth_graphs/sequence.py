@@ -1,4 +1,4 @@
-"""Blocks that one task takes one after the other: the next is fetched, and what the last one gave is put away, meanwhile.
+"""Blocks that one thread takes one after the other: the next is fetched, and what the last one gave is put away, meanwhile.
 
     fetch    1   2     3
     leaf         1     2     3          on the task's own thread
@@ -6,16 +6,20 @@
 
 A leaf need not know of it. A reader asks `following` what it will be asked for next, and who writes hands that to `behind`.
 Outside of a sequence nothing follows, and whatever is handed over is done at once.
+
+The blocks may be a list, or come from where several threads take theirs: each is taken when somebody first needs to know of it,
+and a block that a reader has begun to fetch is this thread's.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from contextvars import copy_context
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from nwidth_graphs.topology import subtree
@@ -35,67 +39,112 @@ def reduce_in_sequence(
 
     Sums are taken in turn in any case: a thread then holds two of them, and not all of its blocks'.
     """
-    in_turn = in_turn or getattr(shared.get("reduction"), "sums", False)
+    with closing(leaves_in_sequence(leaf, blocks, shared)) as results:
+        return subtree(results, len(blocks), merge, in_turn=in_turn or adds_up(shared))
+
+
+def adds_up(shared: Mapping[str, Any]) -> bool:
+    """Whether the results of leaves that share these values are sums, which may be added as they come."""
+    return getattr(shared.get("reduction"), "sums", False)
+
+
+def leaves_in_sequence(leaf: Callable[..., Any], blocks: Iterable[Any], shared: Mapping[str, Any]) -> Generator[Any]:
+    """``leaf(block, **shared)`` of all blocks, as `in_sequence`: the reader is that of the field that they share."""
     reader = getattr(shared.get("source"), "read", None)
-    panels = getattr(leaf, "panels_to_read", lambda block: (block,))
-    with closing(in_sequence(partial(leaf, **shared), blocks, reader, panels)) as results:
-        return subtree(results, len(blocks), merge, in_turn=in_turn)
+    return in_sequence(partial(leaf, **shared), blocks, reader, getattr(leaf, "panels_to_read", _itself))
+
+
+def _itself(block: Any) -> Sequence[Any]:
+    return (block,)
 
 
 class Course:
     """A sequence under way, of the thread that runs it."""
 
-    def __init__(self, reader: Any) -> None:
+    def __init__(self, blocks: Iterable[Any], reader: Any, panels: Callable[[Any], Sequence[Any]]) -> None:
         self.reader = reader
-        self.coming: list[Any] = []
-        """Panels that the reader will be asked for, the present block's among them."""
+        self.place = -1
+        """Of the present block, among those taken."""
         self.ending = ExitStack()
         """What ends what readers have begun for panels that may never be asked for."""
         self.behind: list[Future[Any]] = []
-        """All that was handed over."""
+        """What was handed over for the present block."""
         self.failed: BaseException | None = None
+        self._panels = panels
+        self._blocks = iter(blocks)
+        self._taken: list[Any] = []
+        self._taking = threading.Lock()
+
+    def steps(self) -> Iterator[Any]:
+        """The blocks, each the present one while it is out."""
+        for block in self._from(0):
+            self.place += 1
+            yield block
+
+    def after(self, panel: Any) -> Iterator[Any]:
+        """The panels to read after one of the present block's, its other ones first; none where it is not to be read."""
+        return self._after(self.place, panel)
+
+    def _after(self, place: int, panel: Any) -> Iterator[Any]:
+        own = list(self._panels(self._taken[place]))
+        at = next((index for index, other in enumerate(own) if other is panel), None)
+        if at is not None:
+            yield from own[at + 1 :]
+            for block in self._from(place + 1):
+                yield from self._panels(block)
+
+    def _from(self, place: int) -> Iterator[Any]:
+        """The blocks from one on, taken when they are asked for: by this thread, or by the one that reads ahead for it."""
+        while True:
+            with self._taking:
+                if place == len(self._taken):
+                    self._taken += islice(self._blocks, 1)
+                if place == len(self._taken):
+                    return
+            yield self._taken[place]
+            place += 1
 
 
 def in_sequence(
     leaf: Callable[[Any], Any],
-    blocks: Sequence[Any],
+    blocks: Iterable[Any],
     reader: Any = None,
-    panels: Callable[[Any], Sequence[Any]] = lambda block: (block,),
+    panels: Callable[[Any], Sequence[Any]] = _itself,
 ) -> Generator[Any]:
     """Yield ``leaf(block)`` of all blocks in order, each when what it handed to `behind` is done, too.
 
     Parameters
     ----------
     leaf : called on this thread, for one block at a time
+    blocks : asked for the next one when it is needed, and by one thread at a time
     reader : who reads the panels of a block, each once and in order; it alone is told what follows
     panels : the panels of a block that will be read
     """
-    course, before = Course(reader), getattr(_here, "course", None)
-    coming = [panel for block in blocks for panel in panels(block)] if reader is not None else []
-    last: tuple[Any, int] | None = None
+    course, before = Course(blocks, reader, panels), getattr(_here, "course", None)
+    last: tuple[Any, list[Future[Any]]] | None = None
     try:
-        for block in blocks:
-            _here.course, course.coming = course, coming
+        for block in course.steps():
+            _here.course = course
             found = leaf(block)
             if last is not None:
-                yield _settled(course, *last)
-            last = found, len(course.behind)
+                yield _settled(*last)
+            last, course.behind = (found, course.behind), []
         if last is not None:
-            yield _settled(course, *last)
+            yield _settled(*last)
     finally:
         _here.course = before
         course.ending.close()
-        for future in course.behind:
-            future.exception()  # nothing of this task goes on after it
+        for future in (*(last[1] if last else ()), *course.behind):
+            future.exception()  # nothing of this sequence goes on after it
 
 
-def following(reader: Any, panel: Any) -> Sequence[Any]:
-    """The panels that `reader` will be asked for after this one, by the sequence that this thread is in; none outside of one."""
+def following(reader: Any, panel: Any) -> Iterator[Any]:
+    """The panels that `reader` will be asked for after this one, by the sequence that this thread is in; none outside of one.
+
+    They are found as they are asked for, on whatever thread.
+    """
     course: Course | None = getattr(_here, "course", None)
-    if course is None or course.reader is not reader:
-        return ()
-    places = (place for place, other in enumerate(course.coming) if other is panel)
-    return course.coming[next(places, len(course.coming)) + 1 :]
+    return iter(()) if course is None or course.reader is not reader else course.after(panel)
 
 
 def at_the_end(close: Callable[[], None]) -> bool:
@@ -131,9 +180,9 @@ def behind[T](work: Callable[[], T]) -> T | Future[T]:
     return future
 
 
-def _settled(course: Course, result: Any, handed_over: int) -> Any:
-    """The result of a leaf, when all that was handed over up to its end is done."""
-    for future in course.behind[:handed_over]:
+def _settled(result: Any, handed_over: Sequence[Future[Any]]) -> Any:
+    """The result of a leaf, when all that it handed over is done."""
+    for future in handed_over:
         future.result()
     return result.result() if isinstance(result, Future) else result
 

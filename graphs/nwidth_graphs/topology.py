@@ -13,6 +13,7 @@ and every merge is the one that it would have been in one graph: the same operan
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -154,32 +155,85 @@ def windows(n_blocks: Sequence[int], undivided: Sequence[bool], leaves: int) -> 
 
 
 class Upward:
-    """Merges the tops of pieces into the top of their tree, each merge as soon as its operands are there, in any order.
+    """Merges results into the top of their tree, each merge as soon as its operands are there: in any order, from any threads.
 
-    Where pieces come in order it holds at most ``FAN_IN - 1`` results per level above the windows.
+    Where results come in order it holds at most ``FAN_IN - 1`` of them per level. `in_turn` merges the children of a node two at
+    a time, from the first to the last: then it holds one per level, and those that came too early.
     """
 
-    def __init__(self, n_blocks: int, merge: Callable[[Sequence[Any]], Any]) -> None:
-        self._n_blocks, self._merge = n_blocks, merge
-        self._waiting: dict[tuple[int, int], dict[int, Any]] = {}
+    def __init__(self, n_blocks: int, merge: Callable[[Sequence[Any]], Any], *, in_turn: bool = False) -> None:
+        self._n_blocks, self._merge, self._in_turn = n_blocks, merge, in_turn
+        self._nodes: dict[tuple[int, int], _Node] = {}
+        self._lock = threading.Lock()
         self.top: list[Any] = []
-        """Empty until all pieces have come; then the tree's top, alone."""
+        """Empty until all results have come; then the tree's top, alone."""
 
     @property
     def held(self) -> int:
         """Results that wait for others."""
-        return sum(map(len, self._waiting.values())) + len(self.top)
+        with self._lock:
+            return sum(node.held for node in self._nodes.values()) + len(self.top)
 
-    def add(self, level: int, index: int, value: Any) -> None:
-        """Take the result of one node, and merge upward as far as it goes."""
-        while (nodes := width(self._n_blocks, level)) > 1:
+    def add(self, level: int, index: int, value: Any) -> bool:
+        """Take the result of one node, and merge upward as far as it goes: on this thread, while others add.
+
+        Returns whether that made the top.
+        """
+        while (children := width(self._n_blocks, level)) > 1:
             parent, place = divmod(index, FAN_IN)
-            operands = self._waiting.setdefault((level + 1, parent), {})
-            operands[place] = value
-            expected = min(FAN_IN, nodes - parent * FAN_IN)
-            if len(operands) < expected:
-                return
-            del self._waiting[level + 1, parent]
-            value = reduced([operands[i] for i in range(expected)], self._merge)
+            with self._lock:
+                node = self._nodes.setdefault((level + 1, parent), _Node(min(FAN_IN, children - parent * FAN_IN)))
+                node.waiting[place] = value
+            value = None  # it is the node's now
+            while operands := self._operands(node):
+                merged = reduced(operands, self._merge)
+                operands.clear()
+                with self._lock:
+                    node.so_far, node.busy = [merged], False
+                del merged
+            with self._lock:
+                if not node.complete or self._nodes.pop((level + 1, parent), None) is None:
+                    return False
+            (value,) = node.so_far
             level, index = level + 1, parent
         self.top.append(value)
+        return True
+
+    def _operands(self, node: _Node) -> list[Any]:
+        """What can be merged at a node now, which is this thread's until it is; empty where that is nothing."""
+        with self._lock:
+            return [] if node.busy else node.take(2 if self._in_turn else node.children)
+
+
+class _Node:
+    """A node of a tree whose children come one by one."""
+
+    def __init__(self, children: int) -> None:
+        self.children = children
+        self.waiting: dict[int, Any] = {}
+        self.so_far: list[Any] = []
+        """The merge of the first children, where there is one."""
+        self.merged = 0
+        """How many they are."""
+        self.busy = False
+        """Whether a thread is merging them with the next."""
+
+    @property
+    def held(self) -> int:
+        """Results that it holds."""
+        return len(self.waiting) + len(self.so_far)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of its children are merged."""
+        return self.merged == self.children and not self.busy
+
+    def take(self, count: int) -> list[Any]:
+        """The next `count` operands, the merge so far first, if they are all there; they are no longer held here."""
+        fresh = min(count, self.children) - len(self.so_far)
+        places = range(self.merged, self.merged + fresh)
+        if not fresh or self.merged == self.children or not all(place in self.waiting for place in places):
+            return []
+        operands = [*self.so_far, *(self.waiting.pop(place) for place in places)]
+        self.so_far, self.merged, self.busy = [], self.merged + fresh, True
+        return operands

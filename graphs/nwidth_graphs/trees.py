@@ -32,7 +32,7 @@ from typing import Any
 from nwidth_graphs import topology
 from nwidth_graphs.keeping import kept
 from nwidth_graphs.pool import DEVICE_SLOT, HOST_SLOT, Placement, Way
-from nwidth_graphs.sequence import reduce_in_sequence
+from nwidth_graphs.sequence import adds_up, reduce_in_sequence
 from nwidth_graphs.source import FieldSource, as_sent
 from nwidth_graphs.topology import FAN_IN, Piece, Upward, tree_tasks
 
@@ -191,14 +191,16 @@ def build(trees: Sequence[Tree], token: str, annotations: Mapping[str, Any] | No
 
 
 class Gathered:
-    """Takes the values of windows, in any order, and gives the values of the roots.
+    """Takes the values of windows, or of single blocks, in any order, and gives the values of the roots.
 
-    Whoever executes a graph runs this beside it; results above the windows are merged as they come.
+    Whoever executes a graph runs this beside it; results are merged as they come.
     """
 
     def __init__(self, graph: TaskGraph) -> None:
         self._trees = graph.trees
-        self._upward = [Upward(len(tree.blocks), tree.merge) for tree in graph.trees]
+        self._upward = [
+            Upward(len(tree.blocks), tree.merge, in_turn=tree.in_turn or adds_up(tree.shared)) for tree in graph.trees
+        ]
         self._roots: dict[int, Any] = {}
 
     @property
@@ -209,13 +211,19 @@ class Gathered:
     def add(self, window: Window, values: Sequence[Any]) -> None:
         """Take the values of a window's keys."""
         for piece, value in zip(window.pieces, values, strict=True):
-            tree, upward = self._trees[piece.tree], self._upward[piece.tree]
             if piece.whole:
                 self._roots[piece.tree] = value
-                continue
-            upward.add(piece.level, piece.index, value)
-            if upward.top:
-                self._roots[piece.tree] = tree.close(upward.top.pop(), **tree.shared)
+            else:
+                self._add(piece.tree, piece.level, piece.index, value)
+
+    def add_leaf(self, tree: int, block: int, value: Any) -> None:
+        """Take the value of one block, from any thread."""
+        self._add(tree, 0, block, value)
+
+    def _add(self, number: int, level: int, index: int, value: Any) -> None:
+        tree, upward = self._trees[number], self._upward[number]
+        if upward.add(level, index, value):
+            self._roots[number] = tree.close(upward.top.pop(), **tree.shared)
 
     def roots(self) -> dict[str, Any]:
         """Root name -> value, when all windows have come."""

@@ -6,8 +6,9 @@ schema, request, memory ──> FieldSource(panels, read, product, interface)   
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,19 +71,19 @@ class StoreReader:
 
         path = f"fields/{self.name}"
         asked = list(self._selections([panel]))
-        later = list(self._selections(following(self, panel)))
         count = sum(stop - start for start, stop in self.ranges)
         block = reused_buffer((count, *panel.shape), self.reference.array(path).dtype)
         offset = 0
         with counting() as fetched:  # other threads of this worker read other panels meanwhile
             for place, selection in enumerate(asked, start=1):
                 size = selection[0].stop - selection[0].start
-                coming = Coming([*asked[place:], *later], self.ahead)
+                later = self._selections(following(self, panel))
+                coming = Coming(chain(asked[place:], later), self.ahead)
                 self.reference.read_block(path, selection, out=block[offset : offset + size], coming=coming)
                 offset += size
         return Reading(as_rows(block), fetched.total, lent=True)
 
-    def _selections(self, panels: Sequence[Panel]) -> Iterator[tuple[slice, ...]]:
+    def _selections(self, panels: Iterable[Panel]) -> Iterator[tuple[slice, ...]]:
         """What is read of the array for some panels, in order."""
         return ((slice(start, stop), *panel.selection) for panel in panels for start, stop in self.ranges)
 

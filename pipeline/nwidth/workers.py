@@ -7,6 +7,7 @@ BLAS runs on one thread per worker thread everywhere: two pools on the same core
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ from nwidth.operations.observing import labelled
 from nwidth.windows import POLL_SECONDS, Flights, watching
 from nwidth.zarr_settings import zarr_settings
 from nwidth_graphs.placement import DEVICE_VARIABLE
+from nwidth_graphs.threads import reduce_on_threads
 from nwidth_graphs.topology import MIN_WINDOW_LEAVES, blocks_per_task, window_leaves
 from nwidth_graphs.trees import Gathered
 
@@ -91,29 +93,34 @@ class ThreadExecutor:
 
     def run(self, graph: TaskGraph, name: str, progress: Progress | None = None) -> dict[str, Any]:
         """Run on threads that end with the pass, and their memory with them; BLAS is limited to one thread meanwhile."""
+        from threadpoolctl import threadpool_limits
+
+        total, numbers = graph.n_leaves, itertools.count(1)
+
+        def done() -> None:
+            if progress is not None:
+                progress(name, next(numbers), total)
+
+        with threadpool_limits(1), zarr_settings():
+            if all(tree.array is None for tree in graph.trees):
+                return reduce_on_threads(graph, self.threads, done)
+            return self._with_dask(graph, done)
+
+    def _with_dask(self, graph: TaskGraph, done: Callable[[], object]) -> dict[str, Any]:
+        """Blocks that Dask makes are reduced where it makes them, in one graph."""
         import dask.threaded
         from dask.callbacks import Callback
         from dask.threaded import ContextAwareThreadPoolExecutor
-        from threadpoolctl import threadpool_limits
 
-        gathered, done, per_task = Gathered(graph), 0, 1
-        names: set[str] = set()
+        window, gathered = graph.whole, Gathered(graph)
+        names = set(window.leaf_names)
 
         def posttask(key: Any, *_: object) -> None:
-            nonlocal done
-            if progress is not None and isinstance(key, tuple) and key[0] in names:
-                done = min(done + per_task, graph.n_leaves)
-                progress(name, done, graph.n_leaves)
+            if isinstance(key, tuple) and key[0] in names:
+                done()
 
-        with (
-            threadpool_limits(1),
-            zarr_settings(),
-            Callback(posttask=posttask),
-            ContextAwareThreadPoolExecutor(self.threads, "nwidth") as pool,
-        ):
-            for window in graph.windows(*window_of(graph.n_leaves, self.threads)):
-                names, per_task = set(window.leaf_names), window.per_task
-                gathered.add(window, dask.threaded.get(window.graph, list(window.keys), pool=pool))
+        with Callback(posttask=posttask), ContextAwareThreadPoolExecutor(self.threads, "nwidth") as pool:
+            gathered.add(window, dask.threaded.get(window.graph, list(window.keys), pool=pool))
         return gathered.roots()
 
 

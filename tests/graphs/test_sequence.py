@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -31,7 +32,7 @@ class Note:
 def test_outside_of_a_sequence_work_is_done_at_once() -> None:
     """And nothing follows."""
     assert behind(lambda: threading.get_ident()) == threading.get_ident()
-    assert following("reader", "panel") == ()
+    assert list(following("reader", "panel")) == []
     assert not at_the_end(lambda: None)
 
 
@@ -109,10 +110,36 @@ def test_only_the_reader_is_told_what_follows() -> None:
     told: list[tuple[Any, Any]] = []
 
     def leaf(block: Any) -> None:
-        told.append((list(following("reader", block)), following("another", block)))
+        told.append((list(following("reader", block)), list(following("another", block))))
 
     list(in_sequence(leaf, panels, "reader", lambda block: () if block == [2] else (block,)))
-    assert told == [([[1], [3]], ()), ([[3]], ()), ([], ()), ([], ())]
+    assert told == [([[1], [3]], []), ([[3]], []), ([], []), ([], [])]
+
+
+def test_a_block_is_taken_when_somebody_asks_for_it() -> None:
+    """By the leaf, or by who fetches what follows, on a thread of its own; once, and then it is this sequence's."""
+    taken: list[int] = []
+    panels = [[number] for number in range(6)]
+
+    def blocks() -> Iterator[Any]:
+        for number, panel in enumerate(panels):
+            taken.append(number)
+            yield panel
+
+    ahead = ThreadPoolExecutor(1)
+
+    def leaf(block: Any) -> Any:
+        number = block[0]
+        assert taken == list(range(max(number, 3 if number else 0) + 1))
+        if number == 0:
+            coming = following("reader", block)
+            assert taken == [0]
+            assert ahead.submit(lambda: [next(coming) for _ in range(3)]).result() == [[1], [2], [3]]
+        return number
+
+    with ahead:
+        assert list(in_sequence(leaf, blocks(), "reader")) == list(range(6))
+    assert taken == list(range(6))
 
 
 def test_sequences_within_sequences() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from nwidth_graphs.topology import (
     MIN_WINDOW_LEAVES,
     Upward,
     blocks_per_task,
+    height,
     pieces,
     reduced,
     tree_tasks,
@@ -65,6 +70,55 @@ def test_few_results_wait_for_others() -> None:
     levels = next(level for level in range(20) if width(len(cut), level) == 1)
     assert len(cut) == 196
     assert most <= (FAN_IN - 1) * levels
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 8, 9, 64, 65, 600])
+def test_sums_in_turn_are_those_from_left_to_right(n_blocks: int) -> None:
+    """Whatever the order in which blocks come: two at a time, a node's children from the first to the last."""
+
+    def added(parts: Sequence[Any]) -> Any:
+        assert len(parts) == 2
+        return ("+", *parts)
+
+    def expected(level: int, index: int) -> Any:
+        if level == 0:
+            return index
+        first = index * FAN_IN
+        below = range(first, min(first + FAN_IN, width(n_blocks, level - 1)))
+        return reduce(lambda one, other: ("+", one, other), [expected(level - 1, child) for child in below])
+
+    upward = Upward(n_blocks, added, in_turn=True)
+    tops = [upward.add(0, int(block), int(block)) for block in np.random.default_rng(n_blocks).permutation(n_blocks)]
+    assert tops == [False] * (n_blocks - 1) + [True]
+    assert upward.top == [expected(height(n_blocks), 0)]
+
+
+def test_sums_in_turn_wait_for_nobody() -> None:
+    """Of blocks that come in order, one result per level is held."""
+    upward, most = Upward(4096, lambda _: None, in_turn=True), 0
+    for block in range(4096):
+        upward.add(0, block, None)
+        most = max(most, upward.held)
+    assert most == 4
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_threads_that_add_at_once_make_one_top(in_turn: bool) -> None:
+    """Of the same merges, each made once; a merge of one node does not keep others from theirs."""
+    made: list[Any] = []
+
+    def merge(parts: Sequence[Any]) -> Any:
+        time.sleep(0.0002)
+        made.append(tuple(parts))
+        return sum(parts[1:], parts[0]) if in_turn else nested(parts)
+
+    upward, n_blocks = Upward(300, merge, in_turn=in_turn), 300
+    with ThreadPoolExecutor(8) as pool:
+        tops = list(pool.map(lambda block: upward.add(0, block, [block] if in_turn else block), range(n_blocks)))
+    assert tops.count(True) == 1
+    assert upward.top == [list(range(300)) if in_turn else node(height(300), 0, 300)]
+    assert len(made) == (299 if in_turn else 38 + 5 + 1)
+    assert upward.held == 1
 
 
 def test_small_trees_share_a_window() -> None:

@@ -298,6 +298,51 @@ def test_a_damaged_chunk_in_a_stream_spoils_no_other_block(array: Any, monkeypat
     assert list(in_sequence(leaf, range(5))) == [True, False, True, True, True]
 
 
+@needs_direct_reads
+def test_threads_that_share_blocks_all_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each announces no more blocks than it gets, and every block but a thread's first comes from its stream."""
+    from nwidth.sources import StoreReader
+    from nwidth.stores import ahead as module
+    from nwidth.stores import open_store
+    from nwidth_graphs.layout import panels as panels_of
+    from nwidth_graphs.source import FieldSource
+    from nwidth_graphs.threads import reduce_on_threads
+    from nwidth_graphs.trees import Tree, build
+    from tests.runs.studies import add_run
+
+    monkeypatch.setattr(fetching, "DIRECT_ARRAY_BYTES", 0)
+    monkeypatch.setattr(disks, "reads", Devices())
+    answers: list[bool] = []
+    expects = module.Stream.expects
+
+    def noting(self: Any, key: Any) -> bool:
+        answers.append(expects(self, key))
+        return answers[-1]
+
+    monkeypatch.setattr(module.Stream, "expects", noting)
+    add_run(tmp_path / "store", "alpha", {"T": VALUES})
+    reader = StoreReader(open_store(tmp_path / "store").reference(), "T", ((0, 40),), ahead=1)
+    cut = panels_of((SHAPE[1],), (50,))
+    source = FieldSource("T", cut, 40, 4, read=reader)
+    blocks_of: dict[int, list[int]] = {}
+    together = threading.Barrier(3)
+
+    def leaf(panel: Any, source: Any) -> list[float]:
+        mine = blocks_of.setdefault(threading.get_ident(), [])
+        mine.append(panel.index)
+        if len(mine) in (1, 10):
+            together.wait(10)
+        values = source.read(panel).values
+        np.testing.assert_array_equal(values, VALUES[:, panel.selection[0]].T)
+        return [float(values[0, 0])]
+
+    tree = Tree("read", "T", leaf, cut, lambda parts: sum(parts[1:], parts[0]), lambda found, source: found, {"source": source})
+    found = reduce_on_threads(build([tree], "token"), 3)
+    assert found["read-T"] == [float(value) for value in VALUES[0, ::50]]
+    assert sorted(block for blocks in blocks_of.values() for block in blocks) == list(range(60))
+    assert answers == [True] * 57
+
+
 def block_shape(selection: Any) -> tuple[int, ...]:
     return tuple(part.stop - part.start for part in selection)
 

@@ -4,7 +4,8 @@
       └── panel (<= PANEL_ROWS, m) float64   -> minus its row means -> times sqrt(weight) of its rows
 
 Every reduction visits a block through this one generator, so a block is never copied whole: float32 data are widened
-panel by panel (products of float32 numbers are exact in float64, which is why float32 stores lose nothing here).
+panel by panel (products of float32 numbers are exact in float64, which is why float32 stores lose nothing here). All panels of a
+block lie in the same memory, one after the other, where the block is NumPy's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from array_api_compat import array_namespace
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
 
 Array = Any
 """An array of any namespace of the array API standard (NumPy, CuPy, array_api_strict, ...)."""
@@ -36,6 +38,8 @@ def prepared_panels(
 ) -> Iterator[Array]:
     """Yield ``diag(row_scale) (X - mean over columns)`` in float64, `rows` rows at a time (`panel_rows` by default).
 
+    A panel is valid until the next one is asked for.
+
     Parameters
     ----------
     block : (n, m) array
@@ -48,11 +52,36 @@ def prepared_panels(
     """
     xp = array_namespace(block)
     rows = panel_rows(block.shape[1]) if rows is None else rows
+    as_it_is = block.dtype == xp.float64 and not centre and row_scale is None
+    memory = None if as_it_is else memory_for(block, rows)
     for start in range(0, block.shape[0], rows):
         part = slice(start, min(start + rows, block.shape[0]))  # the array API leaves slices beyond the end undefined
-        panel = xp.astype(block[part, :], xp.float64, copy=False)
-        if centre:
-            panel = panel - xp.mean(panel, axis=1, keepdims=True)
-        if row_scale is not None:
-            panel = panel * xp.asarray(row_scale[part], dtype=xp.float64)[:, None]
+        scale = None if row_scale is None else xp.asarray(row_scale[part], dtype=xp.float64)[:, None]
+        panel = widened(block[part, :], memory)
+        if memory is not None:
+            if centre:
+                panel -= np.mean(panel, axis=1, keepdims=True)
+            if scale is not None:
+                panel *= scale
+        else:
+            panel = panel - xp.mean(panel, axis=1, keepdims=True) if centre else panel
+            panel = panel if scale is None else panel * scale
         yield panel
+
+
+def memory_for(block: Array, rows: int, columns: int | None = None) -> Array | None:
+    """Memory for a float64 copy of so many rows and columns of a NumPy block, in its order; None for other arrays.
+
+    Made once for a block: new memory for every panel costs a twentieth of a Gram product.
+    """
+    return np.empty_like(block[:rows, :columns], dtype=np.float64) if is_numpy_array(block) else None
+
+
+def widened(values: Array, memory: Array | None) -> Array:
+    """`values` (k, c) in float64: copied into the first corner of `memory`; where there is none, as they are, or new."""
+    if memory is None:
+        xp = array_namespace(values)
+        return xp.astype(values, xp.float64, copy=False)
+    copied = memory[: values.shape[0], : values.shape[1]]
+    np.copyto(copied, values)
+    return copied

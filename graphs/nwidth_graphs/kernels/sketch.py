@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.gram import EPS
 from nwidth_graphs.kernels.mass import COLUMNS, Patch
-from nwidth_graphs.kernels.panels import PANEL_ROWS, Array
+from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, memory_for, widened
 
 Floats = NDArray[np.float64]
 
@@ -109,9 +109,10 @@ def power_step(
     transposed = xp.asarray(xp.matrix_transpose(test), copy=True)
     samples = xp.empty((rank, rows), dtype=xp.float64) if keep else None
     image, squares = xp.zeros((rank, columns), dtype=xp.float64), xp.zeros(columns, dtype=xp.float64)
+    memory = None if block.dtype == xp.float64 else memory_for(block, PANEL_ROWS, WINDOW_COLUMNS)
     for start in range(0, rows, PANEL_ROWS):
         part = slice(start, min(start + PANEL_ROWS, rows))
-        panel = _Panel(block[part, :], centre)
+        panel = _Panel(block[part, :], centre, memory=memory)
         sampled = xp.zeros((rank, part.stop - start), dtype=xp.float64)
         for window, values in panel.windows():
             sampled = sampled + xp.matmul(transposed[:, window], xp.matrix_transpose(values))
@@ -128,11 +129,14 @@ def power_step(
 
 
 class _Panel:
-    """Some rows, centred and widened to float64 by windows of columns; a single window is widened once."""
+    """Some rows, centred and widened to float64 by windows of columns; a single window is widened once.
 
-    def __init__(self, rows: Array, centre: bool, columns: int = WINDOW_COLUMNS) -> None:
+    Where there is `memory`, it holds one window at a time.
+    """
+
+    def __init__(self, rows: Array, centre: bool, columns: int = WINDOW_COLUMNS, memory: Array | None = None) -> None:
         xp = array_namespace(rows)
-        self._rows, self._mean = rows, None
+        self._rows, self._mean, self._memory = rows, None, memory
         snapshots = rows.shape[1]
         self._windows = [slice(start, min(start + columns, snapshots)) for start in range(0, snapshots, columns)]
         if centre:
@@ -140,13 +144,12 @@ class _Panel:
         self._whole = self._widened(self._windows[0]) if len(self._windows) == 1 else None
 
     def windows(self) -> Iterator[tuple[slice, Array]]:
-        """(columns, values (rows, columns)), in order."""
+        """(columns, values (rows, columns)), in order; each is valid until the next."""
         for window in self._windows:
             yield window, self._widened(window) if self._whole is None else self._whole
 
     def _widened(self, window: slice) -> Array:
-        xp = array_namespace(self._rows)
-        values = xp.astype(self._rows[:, window], xp.float64, copy=False)
+        values = widened(self._rows[:, window], self._memory)
         return values if self._mean is None else values - self._mean
 
 

@@ -8,7 +8,6 @@ A `Stream` goes on from one thing that is asked for to the next: while a block i
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -90,24 +89,32 @@ def ahead[T](items: Generator[T], depth: int = AHEAD_DIRECTLY) -> Generator[T]:
 class Stream[K, T]:
     """``make(key)`` for several keys, in the order in which they will be asked for, made ahead across their borders.
 
-    It takes this thread's reader until it is closed: who wants something else meanwhile makes that himself.
+    It takes this thread's reader until it is closed: who wants something else meanwhile makes that himself. The next key is asked
+    for when all of the one before is made.
     """
 
     def __init__(self, keys: Iterable[K], make: Callable[[K], Iterable[T]], depth: int) -> None:
-        self._expected = deque(keys)
-        self._items = ahead(_one_after_the_other(list(self._expected), make), depth)
+        self._begun: SimpleQueue[K | None] = SimpleQueue()
+        self._items = ahead(_one_after_the_other(keys, make, self._begun), depth)
+        self._next: list[K | None] = []
+        """The key of what comes, where somebody has asked; None at the end."""
         self._within = False
 
     def expects(self, key: K) -> bool:
         """Whether `key` is the next one, and all of the one before was taken."""
-        return not self._within and bool(self._expected) and self._expected[0] == key
+        if self._within:
+            return False
+        self._next = self._next or [self._begun.get()]
+        return self._next == [key]
 
     def take(self) -> Iterator[T]:
         """What is made for the next key. Where it fails, or is left unfinished, nothing more can be taken."""
-        self._expected.popleft()
         self._within = True
         while (item := next(self._items)) is not None:
             yield item
+        if not self._next:
+            self._begun.get()
+        self._next = []
         self._within = False
 
     def close(self) -> None:
@@ -115,11 +122,17 @@ class Stream[K, T]:
         self._items.close()
 
 
-def _one_after_the_other[K, T](keys: Iterable[K], make: Callable[[K], Iterable[T]]) -> Generator[T | None]:
-    """The items for each key, and None after them."""
-    for key in keys:
-        yield from make(key)
-        yield None
+def _one_after_the_other[K, T](
+    keys: Iterable[K], make: Callable[[K], Iterable[T]], begun: SimpleQueue[K | None]
+) -> Generator[T | None]:
+    """The items for each key, and None after them; keys are told as they begin, and None after the last."""
+    try:
+        for key in keys:
+            begun.put(key)
+            yield from make(key)
+            yield None
+    finally:
+        begun.put(None)
 
 
 def open_stream[K, T](keys: Iterable[K], make: Callable[[K], Iterable[T]], depth: int) -> Stream[K, T] | None:

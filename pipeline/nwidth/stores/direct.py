@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,8 +102,8 @@ def _past_the_cache(array: zarr.Array[Any], layout: ChunkFormat, selection: Slic
     What is read past the cache cannot be announced to the system.
     """
     stream = stream_here()
-    if stream is None and coming is not None and coming.selections:
-        keys = [(id(array), each) for each in (selection, *coming.selections)]
+    if stream is None and coming is not None:
+        keys = ((id(array), each) for each in chain([selection], coming.selections))
         stream = open_stream(keys, lambda key: _counted_later(array, layout, key[1]), coming.chunks)
     elif stream is not None and not stream.expects((id(array), selection)):
         # Its thread is busy with what was said to come.

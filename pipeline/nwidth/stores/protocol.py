@@ -8,7 +8,7 @@ Both implementations (`zarr_store.py`, `icechunk_store.py`) pass the contract su
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -78,7 +78,8 @@ class StoreSchema:
 class Coming:
     """What a thread will ask for next of the same array, each into a buffer of its own."""
 
-    selections: Sequence[tuple[slice, ...]]
+    selections: Iterable[tuple[slice, ...]]
+    """Found as they are asked for, by whoever fetches them; once."""
     chunks: int
     """Chunks that may be held for it meanwhile."""
 

@@ -93,7 +93,7 @@ class Reference:
                 f"the buffer for {path} has shape {out.shape} and type {out.dtype}; it must fit the selection {bounds}"
             )
         if coming is not None:
-            coming = replace(coming, selections=[_slices(_bounds(array, later)) for later in coming.selections])
+            coming = replace(coming, selections=(_slices(_bounds(array, later)) for later in coming.selections))
         try:
             values = _read(array, slices, out, coming)
         except Exception as error:
@@ -124,11 +124,11 @@ class Opened:
         self._arrays: dict[str, zarr.Array[Any]] = {}
 
     def array(self, path: str) -> zarr.Array[Any]:
+        """One handle for all threads, by which whoever reads ahead knows what is asked for."""
         from nwidth.stores.columns import array_at
 
-        if path not in self._arrays:
-            self._arrays[path] = array_at(self.group, path)
-        return self._arrays[path]
+        known = self._arrays.get(path)
+        return self._arrays.setdefault(path, array_at(self.group, path)) if known is None else known
 
 
 def open_icechunk(reference: Reference) -> Opened:
