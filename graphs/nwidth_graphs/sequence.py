@@ -180,6 +180,17 @@ def behind[T](work: Callable[[], T]) -> T | Future[T]:
     return future
 
 
+def all_put_away() -> None:
+    """Wait until all that this thread's sequence handed over is done; fails as it did. At once outside of a sequence."""
+    last = behind(_nothing)
+    if isinstance(last, Future):
+        last.result()
+
+
+def _nothing() -> None:
+    pass
+
+
 def _settled(result: Any, handed_over: Sequence[Future[Any]]) -> Any:
     """The result of a leaf, when all that it handed over is done."""
     for future in handed_over:

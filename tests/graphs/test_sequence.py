@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nwidth_graphs.reduction import GRAM, TSQR
-from nwidth_graphs.sequence import at_the_end, behind, following, in_sequence, reduce_in_sequence
+from nwidth_graphs.sequence import all_put_away, at_the_end, behind, following, in_sequence, reduce_in_sequence
 from nwidth_graphs.source import FieldSource
 
 
@@ -73,6 +73,24 @@ def test_after_a_failure_nothing_more_is_put_away() -> None:
         list(found)
     assert done == [0]
     assert behind(lambda: 3) == 3  # the sequence is over
+
+
+def test_all_can_be_waited_for() -> None:
+    """And what failed is told to who waits; outside of a sequence there is nothing to wait for."""
+    note = Note()
+    all_put_away()
+
+    def leaf(block: int) -> None:
+        behind(lambda: note.slowly(f"written {block}"))
+        all_put_away()
+        note.said.append(f"leaf {block}")
+        if block == 1:
+            behind(lambda: 1 / 0)
+            all_put_away()
+
+    with pytest.raises(ZeroDivisionError):
+        list(in_sequence(leaf, range(3)))
+    assert note.said == ["written 0", "leaf 0", "written 1", "leaf 1"]
 
 
 def test_a_sequence_that_is_left_ends_what_was_begun() -> None:

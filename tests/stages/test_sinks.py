@@ -1,7 +1,10 @@
-"""Sinks in memory: modes are made where they stay, whatever the shape of the field and of its panels."""
+"""Where modes are made: in memory where they stay, for files in one piece of memory, whatever the shapes of field and panels."""
 
 from __future__ import annotations
 
+import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +12,9 @@ import pytest
 
 import nwidth as nw
 from nwidth.models.files import FieldShape
-from nwidth.stages.sinks import MemorySink
+from nwidth.stages.sinks import FolderSink, MemorySink
 from nwidth_graphs.layout import Panel, panels
+from nwidth_graphs.sequence import behind, in_sequence
 
 
 def writer_for(space: tuple[int, ...], box: tuple[int, ...]) -> tuple[MemorySink, Any, tuple[Panel, ...]]:
@@ -35,6 +39,30 @@ def test_a_panel_has_a_place_where_it_is_a_matrix(space: tuple[int, ...], box: t
             rows = place
         write(panel, rows, None)
     np.testing.assert_array_equal(sink.modes["u"], expected)
+
+
+def test_modes_for_files_are_made_in_one_piece_of_memory_by_each_thread(tmp_path: Path) -> None:
+    """When those of the last panel are written, however slow that is; panels may differ in size."""
+    shape = FieldShape("u", ("x",), (50,), (20,), "node", (), "m")
+    sink = FolderSink(tmp_path / "model")
+    write, cut = sink.begin("b", shape, 3, centred=False), panels((50,), (20,))
+    expected = np.random.default_rng(0).standard_normal((3, 50))
+    places: list[Any] = []
+
+    def slowly(panel: Panel, modes: Any) -> None:
+        time.sleep(0.05)
+        write(panel, modes, None)
+
+    def leaf(panel: Panel) -> None:
+        place = write.place(panel)  # type: ignore[attr-defined]
+        places.append(place)
+        place[...] = expected[:, panel.selection[0]]
+        behind(partial(slowly, panel, place))
+
+    list(in_sequence(leaf, cut))
+    assert [place.shape for place in places] == [(3, 20), (3, 20), (3, 10)]
+    assert all(np.shares_memory(place, places[0]) for place in places)
+    np.testing.assert_array_equal(sink.collect("b", shape)[0], expected)
 
 
 def test_a_basis_in_memory_is_right_in_every_layout() -> None:

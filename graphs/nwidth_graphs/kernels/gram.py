@@ -71,7 +71,9 @@ def _mirrored(total: Array) -> Array:
     for start in range(0, columns, _TILE):
         tile = slice(start, min(start + _TILE, columns))
         square = total[tile, tile]
-        square[...] = np.tril(square) + np.tril(square, -1).T
+        diagonal = square.diagonal().copy()
+        square += square.T
+        np.fill_diagonal(square, diagonal)
         for other in range(tile.stop, columns, _TILE):
             below = slice(other, min(other + _TILE, columns))
             total[tile, below] = total[below, tile].T

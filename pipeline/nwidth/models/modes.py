@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from nwidth.models.files import FieldShape, create_array
 from nwidth.models.whole_files import crc_of_file, read_whole, write_whole
+from nwidth_graphs.kernels.memory import page_aligned
+from nwidth_graphs.sequence import all_put_away
 
 if TYPE_CHECKING:
     from nwidth_graphs.layout import Panel
@@ -29,6 +31,8 @@ CHUNK_BYTES = 4 * 2**20
 
 _last = threading.local()
 """Of each thread, the files of the panel that it wrote last, and their proof: it is asked for next, without a read."""
+_held = threading.local()
+"""Of each thread, the memory in which it makes modes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,18 @@ class ModesWriter:
         group[self.array][(slice(None), *panel.selection)] = modes.reshape(self.rank, *panel.shape)
         if mean is not None:
             group["mean"][panel.selection] = mean.reshape(panel.shape)
+
+    def place(self, panel: Panel) -> NDArray[np.float64]:
+        """Memory of this thread in which to make the modes (r, rows) of a panel, when those of the last one are written.
+
+        They hardly ever make anybody wait: a block is read meanwhile. Two panels' modes would be a third of a thread's memory.
+        """
+        all_put_away()
+        needed = self.rank * panel.rows
+        memory: NDArray[np.float64] | None = getattr(_held, "modes", None)
+        if memory is None or memory.size < needed:
+            _held.modes = memory = page_aligned((needed,))
+        return memory[:needed].reshape(self.rank, panel.rows)
 
     def _write(self, file: Path, values: NDArray[np.float64]) -> str:
         _make_room(file)
