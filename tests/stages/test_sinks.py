@@ -1,9 +1,10 @@
-"""Where modes are made: in memory where they stay, for files in one piece of memory, whatever the shapes of field and panels."""
+"""Where modes are made: in memory where they stay, for files in memory of a thread, whatever the shapes of field and panels."""
 
 from __future__ import annotations
 
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import nwidth as nw
+from nwidth.models import modes
 from nwidth.models.files import FieldShape
 from nwidth.stages.sinks import FolderSink, MemorySink
 from nwidth_graphs.layout import Panel, panels
@@ -41,17 +43,19 @@ def test_a_panel_has_a_place_where_it_is_a_matrix(space: tuple[int, ...], box: t
     np.testing.assert_array_equal(sink.modes["u"], expected)
 
 
-def test_modes_for_files_are_made_in_one_piece_of_memory_by_each_thread(tmp_path: Path) -> None:
-    """When those of the last panel are written, however slow that is; panels may differ in size."""
-    shape = FieldShape("u", ("x",), (50,), (20,), "node", (), "m")
+@pytest.mark.parametrize("small", [True, False])
+def test_modes_for_files_are_made_in_a_threads_own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool) -> None:
+    """Of which nothing is being written any more, however slow that is: two pieces in turn, or one that is waited for."""
+    monkeypatch.setattr(modes, "SMALL_PANEL_BYTES", 2**20 if small else 0)
+    shape = FieldShape("u", ("x",), (90,), (20,), "node", (), "m")
     sink = FolderSink(tmp_path / "model")
-    write, cut = sink.begin("b", shape, 3, centred=False), panels((50,), (20,))
-    expected = np.random.default_rng(0).standard_normal((3, 50))
+    write, cut = sink.begin("b", shape, 3, centred=False), panels((90,), (20,))
+    expected = np.random.default_rng(0).standard_normal((3, 90))
     places: list[Any] = []
 
-    def slowly(panel: Panel, modes: Any) -> None:
+    def slowly(panel: Panel, made: Any) -> None:
         time.sleep(0.05)
-        write(panel, modes, None)
+        write(panel, made, None)
 
     def leaf(panel: Panel) -> None:
         place = write.place(panel)  # type: ignore[attr-defined]
@@ -60,8 +64,9 @@ def test_modes_for_files_are_made_in_one_piece_of_memory_by_each_thread(tmp_path
         behind(partial(slowly, panel, place))
 
     list(in_sequence(leaf, cut))
-    assert [place.shape for place in places] == [(3, 20), (3, 20), (3, 10)]
-    assert all(np.shares_memory(place, places[0]) for place in places)
+    assert [place.shape for place in places] == [(3, 20)] * 4 + [(3, 10)]
+    assert [np.shares_memory(one, other) for one, other in pairwise(places)] == [not small] * 4
+    assert all(np.shares_memory(one, other) for one, other in zip(places, places[2:], strict=False))
     np.testing.assert_array_equal(sink.collect("b", shape)[0], expected)
 
 

@@ -14,6 +14,8 @@ from nwidth.stores.layout import (
     CHUNK_LIMIT,
     COLUMN_TARGET,
     DEFAULT_BUDGET,
+    FEW_COLUMN_TARGET,
+    FEW_SNAPSHOTS,
     PANEL_ROWS,
     SHARD_LIMIT,
     WIDE_CHUNK,
@@ -73,6 +75,7 @@ def test_a_column_of_chunks_is_small(nodes: int, expected: int) -> None:
     column = expected * layout.chunks[1] * 8
     affordable = 2 * layout.chunks[0] * nodes * 8 <= DEFAULT_BUDGET
     target = COLUMN_TARGET if expected <= 16 * WIDE_CHUNK else 2 * COLUMN_TARGET
+    target = FEW_COLUMN_TARGET if expected <= FEW_SNAPSHOTS else target
     assert column <= 1.1 * target or not affordable
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Modes are read one at a time (a picture) or a few rows at a time (a projection): 4 MiB chunks serve both.
 CHUNK_BYTES = 4 * 2**20
+# Modes of a panel of which a thread may hold two.
+SMALL_PANEL_BYTES = 8 * 2**20
 
 _last = threading.local()
 """Of each thread, the files of the panel that it wrote last, and their proof: it is asked for next, without a read."""
@@ -63,16 +65,20 @@ class ModesWriter:
             group["mean"][panel.selection] = mean.reshape(panel.shape)
 
     def place(self, panel: Panel) -> NDArray[np.float64]:
-        """Memory of this thread in which to make the modes (r, rows) of a panel, when those of the last one are written.
+        """Memory of this thread in which to make the modes (r, rows) of a panel: nothing is being written from it any more.
 
-        They hardly ever make anybody wait: a block is read meanwhile. Two panels' modes would be a third of a thread's memory.
+        Small panels have two pieces of memory in turn, of which the older one is free in any sequence of blocks. Large ones have
+        one, and wait for it, hardly ever long: a block is read meanwhile. A second one would be a third of a thread's memory.
         """
-        all_put_away()
         needed = self.rank * panel.rows
-        memory: NDArray[np.float64] | None = getattr(_held, "modes", None)
-        if memory is None or memory.size < needed:
-            _held.modes = memory = page_aligned((needed,))
-        return memory[:needed].reshape(self.rank, panel.rows)
+        turn = (getattr(_held, "turn", 0) + 1) % 2 if 8 * needed <= SMALL_PANEL_BYTES else 0
+        if turn == getattr(_held, "turn", 0):
+            all_put_away()
+        memory: dict[int, NDArray[np.float64]] = getattr(_held, "modes", {})
+        if turn not in memory or memory[turn].size < needed:
+            memory[turn] = page_aligned((needed,))
+        _held.turn, _held.modes = turn, memory
+        return memory[turn][:needed].reshape(self.rank, panel.rows)
 
     def _write(self, file: Path, values: NDArray[np.float64]) -> str:
         _make_room(file)

@@ -37,8 +37,11 @@ SHARD_TARGET = 128 * MiB
 SHARD_LIMIT = 256 * MiB
 # Whoever reads some degrees of freedom of all snapshots reads whole columns of chunks, and holds them in memory: with as many
 # snapshots in a chunk as keep such a column below this, no store needs large workers. A single snapshot then costs at most
-# CHUNK_TARGET / COLUMN_TARGET, a 16th, of the store to see.
+# CHUNK_TARGET / COLUMN_TARGET, a 16th, of the store to see; an 8th of one of few snapshots, whose columns are half as large, for
+# each thread of a run holds a column and what is made of it.
 COLUMN_TARGET = 32 * MiB
+FEW_SNAPSHOTS = 256
+FEW_COLUMN_TARGET = 16 * MiB
 # Groups of snapshots, which a tree of nodes reduces one by one, are whole chunks, and cost memory with their number squared:
 # beyond this many snapshots in a chunk, columns of twice the size are the smaller evil.
 WIDE_CHUNK = 512
@@ -125,7 +128,8 @@ def choose_layout(
 
 def _column_rows(snapshots: int) -> int:
     """Snapshots of a chunk that keep a column of chunks at its target."""
-    rows = _power_of_two(math.ceil(snapshots * CHUNK_TARGET / COLUMN_TARGET))
+    target = FEW_COLUMN_TARGET if snapshots <= FEW_SNAPSHOTS else COLUMN_TARGET
+    rows = _power_of_two(math.ceil(snapshots * CHUNK_TARGET / target))
     return rows if rows <= WIDE_CHUNK else max(WIDE_CHUNK, rows // 2)
 
 
