@@ -1,4 +1,4 @@
-"""Who computes: threads of this process, local worker processes, or a cluster at an address. All run the same graphs.
+"""Who computes: threads of this process, local worker processes, or a cluster at an address. All reduce the same passes.
 
     executor.run(graph, progress) -> {root name: result}
 

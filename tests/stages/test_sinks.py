@@ -68,6 +68,9 @@ def test_modes_for_files_are_made_in_a_threads_own_memory(tmp_path: Path, monkey
     assert [np.shares_memory(one, other) for one, other in pairwise(places)] == [not small] * 4
     assert all(np.shares_memory(one, other) for one, other in zip(places, places[2:], strict=False))
     np.testing.assert_array_equal(sink.collect("b", shape)[0], expected)
+    alone = [write.place(panel) for panel in cut[:2]]  # type: ignore[attr-defined]
+    assert not any(np.shares_memory(place, other) for place in alone for other in places)
+    assert not np.shares_memory(*alone)
 
 
 def test_a_basis_in_memory_is_right_in_every_layout() -> None:

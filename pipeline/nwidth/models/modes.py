@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nwidth.models.files import FieldShape, create_array
 from nwidth.models.whole_files import crc_of_file, read_whole, write_whole
 from nwidth_graphs.kernels.memory import page_aligned
-from nwidth_graphs.sequence import all_put_away
+from nwidth_graphs.sequence import all_put_away, at_the_end
 
 if TYPE_CHECKING:
     from nwidth_graphs.layout import Panel
@@ -34,7 +34,7 @@ SMALL_PANEL_BYTES = 8 * 2**20
 _last = threading.local()
 """Of each thread, the files of the panel that it wrote last, and their proof: it is asked for next, without a read."""
 _held = threading.local()
-"""Of each thread, the memory in which it makes modes."""
+"""Of each thread that is in a sequence of blocks, the memory in which it makes modes."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,26 @@ class ModesWriter:
             group["mean"][panel.selection] = mean.reshape(panel.shape)
 
     def place(self, panel: Panel) -> NDArray[np.float64]:
-        """Memory of this thread in which to make the modes (r, rows) of a panel: nothing is being written from it any more.
+        """Memory in which to make the modes (r, rows) of a panel, from which nothing is being written any more.
 
-        Small panels have two pieces of memory in turn, of which the older one is free in any sequence of blocks. Large ones have
-        one, and wait for it, hardly ever long: a block is read meanwhile. A second one would be a third of a thread's memory.
+        In a sequence of blocks it is the same from block to block. Small panels have two pieces of memory in turn, of which the
+        older one is free. Large ones have one, and wait for it, hardly ever long: a block is read meanwhile. A second one would
+        be a third of a thread's memory.
         """
         needed = self.rank * panel.rows
-        turn = (getattr(_held, "turn", 0) + 1) % 2 if 8 * needed <= SMALL_PANEL_BYTES else 0
-        if turn == getattr(_held, "turn", 0):
+        memory: dict[int, NDArray[np.float64]] | None = getattr(_held, "modes", None)
+        if memory is None:
+            if not at_the_end(_let_go):
+                return page_aligned((self.rank, panel.rows))
+            memory = _held.modes = {}
+            _held.turn = 0
+        if 8 * needed <= SMALL_PANEL_BYTES:
+            _held.turn = 1 - _held.turn
+        else:
             all_put_away()
-        memory: dict[int, NDArray[np.float64]] = getattr(_held, "modes", {})
-        if turn not in memory or memory[turn].size < needed:
-            memory[turn] = page_aligned((needed,))
-        _held.turn, _held.modes = turn, memory
-        return memory[turn][:needed].reshape(self.rank, panel.rows)
+        if _held.turn not in memory or memory[_held.turn].size < needed:
+            memory[_held.turn] = page_aligned((needed,))
+        return memory[_held.turn][:needed].reshape(self.rank, panel.rows)
 
     def _write(self, file: Path, values: NDArray[np.float64]) -> str:
         _make_room(file)
@@ -174,6 +180,10 @@ def _fits(folder: Path, shape: tuple[int, ...], chunks: tuple[int, ...], *, cent
         return "location" in group.attrs and (modes.shape, modes.chunks) == (shape, chunks) and ("mean" in group) == centred
     except (OSError, ValueError, KeyError):  # torn, or half made: it is made anew
         return False
+
+
+def _let_go() -> None:
+    del _held.modes
 
 
 def _make_room(file: Path) -> None:
