@@ -92,6 +92,20 @@ def test_progress_counts_the_leaves(in_process: Any) -> None:
             assert all(n <= total for n, total in done)
 
 
+def test_threads_need_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where leaves read for themselves, Dask makes no graph and runs none; what it makes itself, it runs."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("Dask was asked")
+
+    monkeypatch.setattr("dask.threaded.get", refuse)
+    monkeypatch.setattr("nwidth_graphs.trees._window", refuse)
+    result = ThreadExecutor(2).run(factor_graph([source_of(FIELD.T, [1000] * 6)], GRAM, "aa"), "gram")
+    np.testing.assert_allclose(result["gram-u"].factor, FIELD @ FIELD.T, atol=1e-12)
+    with pytest.raises(AssertionError, match="Dask was asked"):
+        nw.pod(lazy_field(), rank=3)
+
+
 def test_threads_report_themselves() -> None:
     """The executor of this process names its threads, runs a graph, and calls progress once for each leaf."""
     calls: list[int] = []
