@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from array_api_compat import array_namespace
-
+from nwidth_graphs.kernels.namespace import array_namespace
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.source import Reading
 

@@ -20,8 +20,8 @@ from functools import cache
 from itertools import product
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import roots_jacobi, roots_legendre
 
 Floats = NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def _wedge(degree: int) -> Callable[[int], list[tuple[int, ...]]]:
 
 def _gauss_box(dim: int, points: int) -> tuple[Floats, Floats]:
     """Tensor Gauss-Legendre rule on (0, 1)^dim, exact to degree ``2 points - 1`` in each direction."""
-    x, w = roots_legendre(points)
+    x, w = scipy.special.roots_legendre(points)
     grid = np.array(list(product((x + 1) / 2, repeat=dim)))
     return grid, np.array([np.prod(pair) for pair in product(w / 2, repeat=dim)])
 
@@ -84,7 +84,7 @@ def _gauss_simplex(dim: int, points: int) -> tuple[Floats, Floats]:
     """Conical product rule on the unit simplex, exact to total degree ``2 points - 1``."""
     coordinates, weights = np.zeros((1, 0)), np.ones(1)
     for axis in range(dim):
-        x, w = roots_jacobi(points, axis, 0)
+        x, w = scipy.special.roots_jacobi(points, axis, 0)
         x, w = (x + 1) / 2, w / 2 ** (axis + 1)
         # A simplex of one more dimension is a cone over the one at hand, whose section shrinks like 1 - x.
         shrunk = np.repeat(coordinates, points, axis=0) * np.tile(1 - x, len(weights))[:, None]

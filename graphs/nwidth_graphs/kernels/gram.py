@@ -14,9 +14,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
 
 from nwidth_graphs.kernels.blas import add_gram
+from nwidth_graphs.kernels.namespace import array_namespace, is_numpy_array
 from nwidth_graphs.kernels.panels import Array, panel_rows, prepared_panels
 
 EPS = 2.0**-52

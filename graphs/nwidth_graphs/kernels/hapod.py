@@ -38,8 +38,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
+from nwidth_graphs.kernels.namespace import array_namespace
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.kernels.svd import tail_norms
 

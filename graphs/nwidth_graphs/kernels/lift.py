@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
 
 from nwidth_graphs.kernels.memory import page_aligned
+from nwidth_graphs.kernels.namespace import array_namespace, is_numpy_array
 from nwidth_graphs.kernels.panels import Array, panel_rows, prepared_panels
 
 # Where every relative error is above this, ``||x||^2 - A . B`` keeps five digits of its square, and E need not be formed.

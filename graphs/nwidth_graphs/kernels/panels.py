@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
+
+from nwidth_graphs.kernels.namespace import array_namespace, is_numpy_array
 
 Array = Any
 """An array of any namespace of the array API standard (NumPy, CuPy, array_api_strict, ...)."""

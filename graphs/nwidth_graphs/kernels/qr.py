@@ -25,10 +25,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_cupy_namespace, is_numpy_namespace
+from array_api_compat import is_cupy_namespace, is_numpy_namespace
 
 from nwidth_graphs.kernels import blas
 from nwidth_graphs.kernels.gram import EPS
+from nwidth_graphs.kernels.namespace import array_namespace
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, prepared_panels
 
 Panels = Callable[[int], Iterator[Array]]

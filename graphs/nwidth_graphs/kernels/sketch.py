@@ -23,11 +23,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.gram import EPS
 from nwidth_graphs.kernels.mass import COLUMNS, Patch
+from nwidth_graphs.kernels.namespace import array_namespace
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, memory_for, widened
 
 Floats = NDArray[np.float64]

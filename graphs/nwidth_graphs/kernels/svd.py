@@ -12,8 +12,7 @@ The truncation rule is a relative projection error, Frobenius over all snapshots
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
+from nwidth_graphs.kernels.namespace import array_namespace
 from nwidth_graphs.kernels.panels import Array
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -142,6 +142,6 @@ class Classifier:
 
 def _probabilities(decision: Floats) -> Floats:
     if decision.shape[1] == 1:
-        positive = expit(decision)
+        positive = scipy.special.expit(decision)
         return np.hstack([1.0 - positive, positive])
-    return np.asarray(softmax(decision, axis=1))
+    return np.asarray(scipy.special.softmax(decision, axis=1))

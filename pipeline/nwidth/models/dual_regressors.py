@@ -11,9 +11,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
-from scipy.spatial.distance import cdist
 
 from nwidth.models.classifiers import Scaling
 
@@ -66,7 +65,7 @@ class MaternProcess:
     def predict(self, values: Floats) -> tuple[Floats, Floats]:
         """Mean and variance (q, N_p) at values (q, |I|)."""
         k = matern_kernel(self.inputs(values), self.places, self.length, self.smoothness)
-        known = np.sum(solve_triangular(self.factor, k.T, lower=True, check_finite=False) ** 2, axis=0)
+        known = np.sum(scipy.linalg.solve_triangular(self.factor, k.T, lower=True, check_finite=False) ** 2, axis=0)
         # Rounding can take a variance below zero where the data leave nothing open.
         variance = np.maximum(1.0 + self.noise - known, 0.0)
         return self.outputs.mean + (k @ self.weights) * self.outputs.scale, variance[:, None] * self.outputs.scale**2
@@ -77,5 +76,5 @@ DualRegression = SparseLinear | MaternProcess
 
 def matern_kernel(x: Floats, y: Floats, length: float, smoothness: float) -> Floats:
     """``(1 + d) exp(-d)``, ``d = sqrt(3) |x - y| / l``, or ``(1 + d + d^2 / 3) exp(-d)``, ``d = sqrt(5) |x - y| / l``."""
-    d = math.sqrt(2 * smoothness) * cdist(x, y) / length
+    d = math.sqrt(2 * smoothness) * scipy.spatial.distance.cdist(x, y) / length
     return np.asarray((1.0 + d + (d**2 / 3.0 if smoothness == 2.5 else 0.0)) * np.exp(-d))

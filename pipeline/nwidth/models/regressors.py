@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
-from scipy.spatial.distance import cdist
-from scipy.special import xlogy
 
 from nwidth.models.classifiers import Scaling
 
@@ -57,7 +55,7 @@ class GaussianProcess:
         for mode, (amplitude, noise) in enumerate(zip(self.amplitudes, self.noises, strict=True)):
             k = gaussian_kernel(x, self.inputs, amplitude, self.lengths[mode])
             mean[:, mode] = k @ self.weights[mode]
-            known = solve_triangular(self.factors[mode], k.T, lower=True, check_finite=False)
+            known = scipy.linalg.solve_triangular(self.factors[mode], k.T, lower=True, check_finite=False)
             variance[:, mode] = amplitude + noise - (known**2).sum(axis=0)
         # Rounding can take a variance below zero where the data leave nothing open.
         return self.means + mean * self.scales, np.maximum(variance, 0.0) * self.scales**2
@@ -65,7 +63,7 @@ class GaussianProcess:
 
 def gaussian_kernel(x: Floats, y: Floats, amplitude: float, lengths: Floats) -> Floats:
     """``a exp(-|(x - y) / l|^2 / 2)``, (len(x), len(y))."""
-    return np.asarray(amplitude * np.exp(-0.5 * cdist(x / lengths, y / lengths, "sqeuclidean")))
+    return np.asarray(amplitude * np.exp(-0.5 * scipy.spatial.distance.cdist(x / lengths, y / lengths, "sqeuclidean")))
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,8 @@ class RadialBasis:
 
 def thin_plate(x: Floats, y: Floats) -> Floats:
     """``r^2 log r`` of the distances, (len(x), len(y)); 0 at r = 0."""
-    squares = cdist(x, y, "sqeuclidean")
-    return np.asarray(0.5 * xlogy(squares, squares))
+    squares = scipy.spatial.distance.cdist(x, y, "sqeuclidean")
+    return np.asarray(0.5 * scipy.special.xlogy(squares, squares))
 
 
 def monomials(x: Floats, count: int) -> Floats:

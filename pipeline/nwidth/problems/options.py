@@ -15,6 +15,8 @@ from nwidth.errors import ConfigError
 COMPONENT = "component"
 """The last space dimension of a vector or tensor field."""
 
+_PLAIN = (str, int, float, type(None))
+
 
 def check_tables(names: Sequence[str], request: ReduceSection, prefix: str = "") -> None:
     """Refuse options by field that name a field which is not reduced."""
@@ -53,9 +55,18 @@ def check_weights(name: str, weights: NDArray[np.float64], space: Sequence[int])
 
 
 def content_token(*parts: Any) -> str:
-    """A short key of the content of `parts` (Dask's tokens for arrays), with the code's version."""
-    from dask.base import tokenize
+    """A short key of the content of `parts`, with the code's version.
 
+    Text and numbers stand for themselves, and arrays for Dask's tokens of them: a study of stored fields has none, and is planned
+    without Dask, which takes 6 MB and a quarter of a second to import.
+    """
     from nwidth import __version__
 
-    return hashlib.blake2b(f"{__version__}:{tokenize(*parts)}".encode(), digest_size=8).hexdigest()
+    described = repr(parts) if all(isinstance(part, _PLAIN) for part in parts) else _tokens(parts)
+    return hashlib.blake2b(f"{__version__}:{described}".encode(), digest_size=8).hexdigest()
+
+
+def _tokens(parts: tuple[Any, ...]) -> str:
+    from dask.base import tokenize
+
+    return str(tokenize(*parts))
