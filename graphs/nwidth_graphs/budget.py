@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nwidth_graphs.kernels.panels import panel_rows
-from nwidth_graphs.reduction import FLOAT, GRAM, Reduction
+from nwidth_graphs.reduction import FLOAT, GRAM, SUMS_IN_TURN_BYTES, Reduction, sums_bytes, sums_in_turn
 from nwidth_graphs.source import FieldSource
 from nwidth_graphs.trees import FAN_IN, SHARED_TASKS, tree_tasks
 
 MIB = 2**20
-# A worker before its first block of any size: 85 MiB started by Dask, 109 with Zarr, SciPy and BLAS loaded and used, 120 when it
-# has read a few chunks of a plain Zarr store, 133 of an Icechunk store (Linux, Python 3.13). The rest is room for what the C
-# library keeps of what was freed.
-PROCESS_BYTES = 150 * MIB
+# A worker before its first block of any size: 85 MiB started by Dask, 90 with Zarr and BLAS loaded and used, 95 when it has read
+# a few chunks of a plain Zarr store, 107 of an Icechunk store (Linux, Python 3.13). The rest is room for what the C library
+# keeps of what was freed.
+PROCESS_BYTES = 120 * MIB
+# What SciPy adds to a worker whose leaves need it: its linear algebra and sparse matrices, with a BLAS of their own.
+SCIPY_BYTES = 35 * MIB
 # Blocks beyond this size win nothing: reading and arithmetic are amortised, and a lost task would lose more.
 TARGET_BLOCK_BYTES = 64 * MIB
 MIN_BLOCK_BYTES = 4 * MIB
@@ -72,9 +74,14 @@ def max_rows(
     inner_row_bytes: int = 0,
 ) -> int:
     """Rows of a block that fit one thread of a worker with `memory` bytes, in both passes; not positive where nothing fits."""
-    fixed = PROCESS_BYTES + merge_bytes(snapshots, rank_bound, reduction=reduction)
+    fixed = process_bytes(coupled=inner_row_bytes > 0) + merge_bytes(snapshots, rank_bound, reduction=reduction)
     per_thread = (memory - fixed) // threads - decode_bytes - scratch_bytes(reduction, snapshots, rank_bound)
     return per_thread // (row_bytes(snapshots, itemsize, rank_bound) + inner_row_bytes)
+
+
+def process_bytes(*, coupled: bool) -> int:
+    """Bytes of a worker that holds no block; `coupled` where an inner product couples rows, which takes sparse matrices."""
+    return PROCESS_BYTES + (SCIPY_BYTES if coupled else 0)
 
 
 def row_bytes(snapshots: int, itemsize: int, rank_bound: int) -> int:
@@ -94,15 +101,17 @@ def merge_bytes(snapshots: int, rank_bound: int, *, factors: bool = True, reduct
 
     Of factors of all snapshots, of sums of a lift, or of whatever is larger; `reduction` is that of the factors.
     """
-    sums = _merged(FAN_IN, rank_bound * (snapshots + rank_bound))
+    # Of fewer modes than the bound a lift's sums may be small enough to be merged all at once.
+    most = sums_bytes(snapshots, rank_bound)
+    sums = max(_merged(2, most), _merged(FAN_IN, min(most, SUMS_IN_TURN_BYTES)))
     if not factors:
         return sums
     in_turn = reduction is not None and reduction.merges_in_turn(snapshots)
-    return max(sums, _merged(2 if in_turn else FAN_IN, snapshots * snapshots))
+    return max(sums, _merged(2 if in_turn else FAN_IN, FLOAT * snapshots * snapshots))
 
 
-def _merged(operands: int, entries: int) -> int:
-    return 2 * (operands + 2) * FLOAT * entries
+def _merged(operands: int, nbytes: int) -> int:
+    return 2 * (operands + 2) * nbytes
 
 
 def factor_cost(
@@ -141,7 +150,10 @@ def lift_cost(
         reads=1,
         bytes_to_read=stored_bytes,
         flops=sum(6.0 * source.rows * source.snapshots * rank_bound for source in sources),
-        tasks=sum(tree_tasks(len(source.panels)) + LIFT_SHARED_TASKS for source in sources),
+        tasks=sum(
+            tree_tasks(len(source.panels), in_turn=sums_in_turn(source.snapshots, rank_bound)) + LIFT_SHARED_TASKS
+            for source in sources
+        ),
         peak_bytes=peak_bytes(sources, after, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
     )
 
@@ -158,7 +170,8 @@ def peak_bytes(
     rows = None if reduction is not None else max(source.largest_panel for source in sources)
     leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound, rows)
     merges = merge_bytes(snapshots, rank_bound, factors=reduction is not None, reduction=reduction)
-    return PROCESS_BYTES + threads * leaf + merges + sum(interface_bytes(source) for source in sources)
+    process = process_bytes(coupled=any(source.mass_entries for source in sources))
+    return process + threads * leaf + merges + sum(interface_bytes(source) for source in sources)
 
 
 def interface_bytes(source: FieldSource) -> int:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nwidth_graphs.budget import PROCESS_BYTES, PassCost, merge_bytes, peak_bytes, scratch_bytes
+from nwidth_graphs.budget import PassCost, merge_bytes, peak_bytes, process_bytes, scratch_bytes
 from nwidth_graphs.kernels.hapod import Node, Spectral, cut_node
 from nwidth_graphs.kernels.lift import LiftSums, merge_lift_sums
 from nwidth_graphs.kernels.panels import Array
@@ -197,7 +197,8 @@ def node_leaf(given: NodeInput, *, reduction: Reduction, write: Write, keep: Nod
     transform = np.ascontiguousarray(cut.right.T)
     for panel, block, masked in _slabs(given.source, reading):
         # Whatever the inner product is, X V does not depend on it.
-        write(given.node, len(transform), panel, with_mask(masked, transform @ block.T.astype(np.float64), None)[0])
+        columns = block.T.astype(np.float64, copy=False)
+        write(given.node, len(transform), panel, with_mask(masked, transform @ columns, None)[0])
     result = NodeResult(given.node, cut, raw, given.below)
     if keep is None:
         return NodesPartial((result,), tally_of(reading, started, read_done))
@@ -398,16 +399,27 @@ def _whole_peak(
     """A node of the first level, or a measured group: all rows once, and one panel of modes beside them."""
     largest = max(group.size for group in groups)
     entering = columns if chain else largest
-
-    # Modes as many as there are snapshots in a group, if there were as many before: what a chain carries is not known beforehand.
-    stack = min(2 * largest, sum(group.size for group in groups)) if chain and len(groups) > 1 else 0
-    # A panel's columns and its modes, as made and as written; in a chain no more modes than columns.
-    in_panel = max(3 * entering, 2 * (largest + rank_bound)) if chain else 2 * (largest + rank_bound) + 2 * largest
+    # A node: a panel's columns and its modes, as made and as written; in a chain no more modes than columns.
+    stack, in_node = _stacked_columns(groups) if chain else 0, 3 * entering if chain else 4 * largest
+    node = reduction.scratch_bytes(entering) + FLOAT * 4 * entering * entering
+    # A measured group: a panel's columns beside the modes, as read and as one block.
+    in_group, measured = 2 * (largest + rank_bound), scratch_bytes(None, largest + rank_bound, rank_bound)
 
     def task(source: FieldSource) -> int:
-        return whole_rows_bytes(source.rows, largest, source.itemsize, stack) + FLOAT * source.largest_panel * in_panel
+        one, panel = whole_rows_bytes(source.rows, largest, source.itemsize), FLOAT * source.largest_panel
+        carried = whole_rows_bytes(source.rows, 0, source.itemsize, stack)
+        return one + max(carried + panel * in_node + node, panel * in_group + measured)
 
     largest_task = max(task(source) for source in sources)
-    rank = entering if chain else rank_bound
-    scratch = scratch_bytes(reduction, entering + rank_bound, rank) + FLOAT * 4 * entering * entering
-    return PROCESS_BYTES + threads * (largest_task + decode_bytes + scratch) + merge_bytes(largest, rank_bound)
+    process = process_bytes(coupled=any(source.mass_entries for source in sources))
+    return process + threads * (largest_task + decode_bytes) + merge_bytes(largest, rank_bound, factors=False)
+
+
+def _stacked_columns(groups: Sequence[Group]) -> int:
+    """Columns that a node of a chain stacks in float64; the first one stacks none.
+
+    Its group, and modes as many as there are snapshots in the largest group, if there were as many before: what a chain carries
+    is not known beforehand.
+    """
+    largest = max(group.size for group in groups)
+    return max((min(largest, group.start - groups[0].start) + group.size for group in groups[1:]), default=0)

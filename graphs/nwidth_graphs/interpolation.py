@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from nwidth_graphs.budget import PROCESS_BYTES, PassCost
+from nwidth_graphs.budget import PROCESS_BYTES, SCIPY_BYTES, PassCost
 from nwidth_graphs.kernels.interpolation import (
     POOL,
     Floats,
@@ -291,5 +291,5 @@ def tournament_cost(sources: Sequence[FieldSource], *, stored_bytes: int, decode
         bytes_to_read=stored_bytes,
         flops=sum(2.0 * source.rows * source.snapshots**2 for source in sources),
         tasks=sum(tree_tasks(len(source.panels)) + SHARED_TASKS for source in sources),
-        peak_bytes=PROCESS_BYTES + threads * (block + decode_bytes + scratch) + 2 * (FAN_IN + 2) * FLOAT * modes**2,
+        peak_bytes=PROCESS_BYTES + SCIPY_BYTES + threads * (block + decode_bytes + scratch) + 2 * (FAN_IN + 2) * FLOAT * modes**2,
     )

@@ -14,6 +14,7 @@ from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.layout import Panel
 from nwidth_graphs.leaves import close_lift, lift_leaf, merge_lift_partials, ship_block
 from nwidth_graphs.placement import leaf_annotations
+from nwidth_graphs.reduction import sums_in_turn
 from nwidth_graphs.source import FieldSource, without_array
 from nwidth_graphs.trees import TaskGraph, Tree, build
 
@@ -60,4 +61,5 @@ def _tree(lift: Lift) -> Tree:
         shared=shared,
         array=lift.source.array,
         read=ship_block,
+        in_turn=sums_in_turn(lift.source.snapshots, lift.transform.shape[1]),
     )

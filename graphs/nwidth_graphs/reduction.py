@@ -22,6 +22,8 @@ FLOAT = 8
 """Bytes of a float64: all arithmetic is done in it."""
 # Factors of this size or more (724 snapshots) are merged in turn: a merge of eight of them would need more memory than a block.
 IN_TURN_BYTES = 4 * 2**20
+# The same for what a lift adds up, whose number of modes a plan does not always know.
+SUMS_IN_TURN_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,16 @@ class Reduction:
     def __reduce__(self) -> tuple[Callable[[str], Reduction], tuple[str]]:
         # Travels to workers by name: its functions are code, not data.
         return reduction_named, (self.name,)
+
+
+def sums_bytes(snapshots: int, rank: int) -> int:
+    """Bytes of what a lift adds up: overlap and coefficients of `rank` modes."""
+    return FLOAT * rank * (snapshots + rank)
+
+
+def sums_in_turn(snapshots: int, rank: int) -> bool:
+    """Whether a lift's tree merges two at a time, see `trees.Tree.in_turn`."""
+    return sums_bytes(snapshots, rank) >= SUMS_IN_TURN_BYTES
 
 
 def _norms_of_gram(factor: Array) -> Array:

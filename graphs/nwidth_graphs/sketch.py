@@ -18,11 +18,11 @@ import numpy as np
 
 from nwidth_graphs.budget import (
     LIFT_SHARED_TASKS,
-    PROCESS_BYTES,
     PassCost,
     inner_bytes,
     interface_bytes,
     lift_cost,
+    process_bytes,
 )
 from nwidth_graphs.kernels.lift import row_means
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array
@@ -200,7 +200,7 @@ def _peak_bytes(sources: Sequence[FieldSource], sample: int, decode_bytes: int, 
     )
     leaf = block + decode_bytes + sketch_scratch_bytes(snapshots, sample)
     return (
-        PROCESS_BYTES
+        process_bytes(coupled=any(source.mass_entries for source in sources))
         + threads * leaf
         + sketch_merge_bytes(snapshots, sample)
         + sum(interface_bytes(source) for source in sources)

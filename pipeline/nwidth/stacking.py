@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Reader = Callable[[Panel], Reading]
+
+
+@runtime_checkable
+class FillingReader(Protocol):
+    """A reader that can fill a part of a stack: what it reads is then in memory once, and not beside its copy."""
+
+    def into(self, panel: Panel, out: Floats) -> int:
+        """Fill `out` (k, rows) with the columns of a panel; bytes that came from a store."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,10 +74,17 @@ class StackedReader:
         stacked = np.empty((self.columns, panel.rows))
         start, nbytes = 0, 0
         for part in self.parts:
-            reading = part.read(panel)
-            stacked[start : start + part.count] = np.asarray(reading.values).T
-            start, nbytes = start + part.count, nbytes + reading.bytes_read
+            nbytes += _fill(stacked[start : start + part.count], part.read, panel)
+            start += part.count
         return Reading(stacked.T, nbytes, lent=True)
+
+
+def _fill(out: Floats, read: Reader | FillingReader, panel: Panel) -> int:
+    if isinstance(read, FillingReader):
+        return read.into(panel, out)
+    reading = read(panel)
+    out[...] = np.asarray(reading.values).T
+    return reading.bytes_read
 
 
 @dataclass(frozen=True)

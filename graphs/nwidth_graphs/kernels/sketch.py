@@ -113,18 +113,18 @@ def power_step(
     for start in range(0, rows, PANEL_ROWS):
         part = slice(start, min(start + PANEL_ROWS, rows))
         panel = _Panel(block[part, :], centre, memory=memory)
+        weights = None if row_scale is None else xp.asarray(row_scale[part], dtype=xp.float64) ** 2
         sampled = xp.zeros((rank, part.stop - start), dtype=xp.float64)
         for window, values in panel.windows():
-            sampled = sampled + xp.matmul(transposed[:, window], xp.matrix_transpose(values))
+            columns_of = xp.matrix_transpose(values)
+            sampled = sampled + xp.matmul(transposed[:, window], columns_of)
+            weighed = columns_of if weights is None else columns_of * weights[None, :]
+            squares[window] = squares[window] + xp.vecdot(weighed, columns_of)  # here, where the product has just read them
         if samples is not None:
             samples[:, part] = sampled
-        weights = None if row_scale is None else xp.asarray(row_scale[part], dtype=xp.float64) ** 2
         weighted = sampled if weights is None else sampled * weights[None, :]
         for window, values in panel.windows():
             image[:, window] = image[:, window] + xp.matmul(weighted, values)
-            columns_of = xp.matrix_transpose(values)
-            weighed = columns_of if weights is None else columns_of * weights[None, :]
-            squares[window] = squares[window] + xp.vecdot(weighed, columns_of)
     return samples, SketchSums(image, squares)
 
 

@@ -24,6 +24,7 @@ from nwidth_graphs.budget import (
     factor_cost,
     lift_cost,
     merge_bytes,
+    process_bytes,
     row_bytes,
     scratch_bytes,
 )
@@ -320,12 +321,11 @@ def _sketch_candidate(name: str, layouts: Sequence[FieldLayout], request: Reduce
 def _sampled_rows(layout: FieldLayout, sample: int, memory: Memory) -> int:
     """Rows that fit one thread, in every pass of these routes."""
     m = layout.snapshots
-    fixed = PROCESS_BYTES + max(sketch_merge_bytes(m, sample), merge_bytes(m, sample, factors=False))
+    inner = inner_row_bytes(layout.inner_product)
+    fixed = process_bytes(coupled=inner > 0) + max(sketch_merge_bytes(m, sample), merge_bytes(m, sample, factors=False))
     scratch = max(sketch_scratch_bytes(m, sample), scratch_bytes(None, m, sample))
     row = max(sketch_row_bytes(m, layout.itemsize, sample, kept=True), row_bytes(m, layout.itemsize, sample))
-    return ((memory.bytes - fixed) // memory.threads - layout.decode_bytes - scratch) // (
-        row + inner_row_bytes(layout.inner_product)
-    )
+    return ((memory.bytes - fixed) // memory.threads - layout.decode_bytes - scratch) // (row + inner)
 
 
 # --- wide: all rows of a group, n x n factors -----------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ def _hapod_candidate(layouts: Sequence[FieldLayout], request: ReduceSection, mem
         granule = GROUP_SNAPSHOTS
         size = size or (_whole_group(layouts, memory, granule, chain) if free else 0)
     whole = size > 0
-    size = size or min(snapshots, _multiple(GROUP_SNAPSHOTS, granule))
+    size = _even(snapshots, size or min(snapshots, _multiple(GROUP_SNAPSHOTS, granule)), granule)
     parts = groups(snapshots, size)
     columns = min(snapshots, max(2 * size if chain else size, NODE_COLUMNS))
     cuts = {layout.name: _upper_cut(layout, request, memory, columns, whole=whole) for layout in layouts}
@@ -473,6 +473,13 @@ def _whole_group(layouts: Sequence[FieldLayout], memory: Memory, granule: int, c
             break
         best = size
     return min(best, layouts[0].snapshots)
+
+
+def _even(snapshots: int, most: int, granule: int) -> int:
+    """Size of groups of whole chunks, no more of them than with `most` snapshots in each, and as even as can be: what a node
+    takes is decided by the largest one."""
+    share = math.ceil(snapshots / math.ceil(snapshots / most))
+    return min(most, math.ceil(share / granule) * granule)
 
 
 def _upper_cut(layout: FieldLayout, request: ReduceSection, memory: Memory, columns: int, *, whole: bool) -> Cut:

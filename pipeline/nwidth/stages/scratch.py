@@ -11,6 +11,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,9 +96,9 @@ def _array(folder: str, label: str, shape: FieldShape, rank: int) -> Any:
     from zarr.errors import ContainsArrayError
 
     place = f"{folder}/{label}"
-    try:
-        return zarr.open_array(place, mode="r+")
-    except FileNotFoundError:
+    # Looked for, not tried: an exception from within Zarr keeps all frames above it, and the columns of a node that they hold,
+    # until the garbage collector comes by.
+    if not Path(place, "zarr.json").exists():
         try:
             return zarr.create_array(
                 place,
@@ -110,7 +111,8 @@ def _array(folder: str, label: str, shape: FieldShape, rank: int) -> Any:
                 config={"write_empty_chunks": True},
             )
         except ContainsArrayError:  # another task came first
-            return zarr.open_array(place, mode="r+")
+            pass
+    return zarr.open_array(place, mode="r+")
 
 
 def _chunks(shape: FieldShape, rank: int) -> tuple[int, ...]:
@@ -130,6 +132,25 @@ class ReadScratch:
 
         array: Any = zarr.open_array(self.path, mode="r")
         return Reading(as_rows(np.asarray(array[(slice(None), *panel.selection)])))
+
+    def into(self, panel: Panel, out: Floats) -> int:
+        """Fill `out` (N, rows), chunk by chunk: what a chain carries may be as large as all else that it holds."""
+        import zarr
+
+        array: Any = zarr.open_array(self.path, mode="r")
+        place = out.reshape(len(out), *panel.shape)
+        for box in product(*map(_cuts, panel.selection, array.chunks[1:])):
+            inside = (
+                slice(part.start - whole.start, part.stop - whole.start) for part, whole in zip(box, panel.selection, strict=True)
+            )
+            place[(slice(None), *inside)] = array[(slice(None), *box)]
+        return 0
+
+
+def _cuts(whole: slice, size: int) -> list[slice]:
+    """The range, cut where chunks of that size end."""
+    edges = [whole.start, *range((whole.start // size + 1) * size, whole.stop, size), whole.stop]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 @dataclass
