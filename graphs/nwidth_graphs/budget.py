@@ -17,10 +17,9 @@ from nwidth_graphs.source import FieldSource
 from nwidth_graphs.trees import FAN_IN, SHARED_TASKS, tree_tasks
 
 MIB = 2**20
-# A worker before its first block of any size: 85 MiB started by Dask, 90 with Zarr and BLAS loaded and used, 95 when it has read
-# a few chunks of a plain Zarr store, 107 of an Icechunk store (Linux, Python 3.13). The rest is room for what the C library
-# keeps of what was freed.
-PROCESS_BYTES = 120 * MIB
+# A worker before its first block of any size: 75 MiB started by Dask, 93 when it has read a few chunks of a plain Zarr store and
+# multiplied them, 117 of an Icechunk store (Linux, Python 3.13). The rest is room for what the C library keeps of what was freed.
+PROCESS_BYTES = 128 * MIB
 # What SciPy adds to a worker whose leaves need it: its linear algebra and sparse matrices, with a BLAS of their own.
 SCIPY_BYTES = 35 * MIB
 # Blocks beyond this size win nothing: reading and arithmetic are amortised, and a lost task would lose more.

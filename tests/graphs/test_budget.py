@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,15 +13,20 @@ from hypothesis import strategies as st
 from nwidth_graphs.budget import (
     MIB,
     PROCESS_BYTES,
+    SCIPY_BYTES,
     block_bytes_for,
     factor_cost,
     lift_cost,
     max_rows,
+    merge_bytes,
     peak_bytes,
+    process_bytes,
     row_bytes,
 )
 from nwidth_graphs.factor import factor_graph
-from nwidth_graphs.reduction import GRAM, TSQR
+from nwidth_graphs.layout import Panel
+from nwidth_graphs.lifting import Lift, lift_graph
+from nwidth_graphs.reduction import GRAM, TSQR, sums_bytes, sums_in_turn
 from nwidth_graphs.source import FieldSource
 from tests.graphs.problems import row_panels
 
@@ -68,6 +75,31 @@ def test_costs_are_counted() -> None:
     assert second.tasks >= first.tasks  # the transform and the coefficients travel, too
     assert second.flops >= 4.0 * 2000 * 50 * 5  # modes and coefficients at the least
     assert factor_cost([source], TSQR, **common).flops > first.flops
+
+
+@pytest.mark.parametrize(("rank", "in_turn"), [(5, False), (2000, True)])
+def test_large_sums_of_a_lift_are_merged_in_turn(rank: int, in_turn: bool) -> None:
+    """Two operands of a merge in place of eight, which is a task for each block; tasks and memory are planned as they are."""
+    source = FieldSource("u", row_panels([3000] * 20), 3000, 8)
+    planned = lift_cost([source], stored_bytes=0, decode_bytes=0, threads=1, rank_bound=rank)
+    graph = lift_graph([Lift(source, np.zeros((3000, rank)), None, write_nothing)], "aa")
+    assert graph.trees[0].in_turn == in_turn == sums_in_turn(3000, rank)
+    assert planned.tasks == graph.n_tasks
+    # Two operands, the sum, and a copy of each; or as many small ones.
+    assert merge_bytes(3000, rank, factors=False) == max(8 * sums_bytes(3000, rank), 20 * min(MIB, sums_bytes(3000, rank)))
+
+
+def write_nothing(panel: Panel, modes: Any, mean: Any) -> None:
+    """Takes modes."""
+
+
+def test_coupled_rows_take_sparse_matrices() -> None:
+    """An inner product that couples rows loads SciPy in the workers, which is planned, and cut for."""
+    source = FieldSource("u", row_panels([1000]), 10, 8)
+    coupled = replace(source, mass_entries=1)
+    options: dict[str, Any] = {"decode_bytes": 0, "threads": 1, "rank_bound": 5}
+    assert peak_bytes([coupled], GRAM, **options) > peak_bytes([source], GRAM, **options) + SCIPY_BYTES
+    assert process_bytes(coupled=True) == process_bytes(coupled=False) + SCIPY_BYTES
 
 
 def test_blocks_have_a_sensible_size() -> None:

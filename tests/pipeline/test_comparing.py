@@ -73,6 +73,18 @@ def test_snapshot_major_stores_cost_more_reads_by_panels_and_none_by_groups() ->
     assert gram.cost.reads <= 2 * MAX_READS
 
 
+@pytest.mark.parametrize(
+    ("snapshots", "chunk", "sizes"), [(500, 1, [250, 250]), (600, 32, [320, 280]), (2000, 100, [300] * 6 + [200])]
+)
+def test_groups_are_as_even_as_whole_chunks_allow(snapshots: int, chunk: int, sizes: list[int]) -> None:
+    """What a node takes is decided by the largest group, so none is larger than it must be."""
+    candidates, _ = compared(field(60_000, snapshots, (chunk, 60_000)), memory=GIB, rtol=1e-2, tree="incremental")
+    grouping = candidates["hapod"].grouping
+    assert grouping is not None
+    assert grouping.whole
+    assert [group.size for group in grouping.groups] == sizes
+
+
 @pytest.mark.parametrize("n", [100, 97])
 @pytest.mark.parametrize("chunk", [7, 10, 200])
 @pytest.mark.parametrize("step", [3, 10, 14, 25, 100])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nwidth.config import ReduceSection
 from nwidth.errors import ConfigError, PlanError
 from nwidth.problems.cutting import Memory, cut_field
-from nwidth.problems.options import check_weights, inner_product_of
+from nwidth.problems.options import check_weights, content_token, inner_product_of
 from nwidth.stages.route import choose_route
 from nwidth_graphs.budget import MIB
 
@@ -190,3 +190,12 @@ def test_the_measured_peak_stays_below_the_plan(
     predicted, measured, blocks = map(int, done.stdout.split())
     assert blocks > 1
     assert measured <= predicted <= mib * MIB
+
+
+def test_contents_have_keys() -> None:
+    """Text and numbers, arrays, and both: equal contents have equal keys, other ones, and other orders, others."""
+    contents: list[tuple[Any, ...]] = [
+        ("a", 1), ("a", "1"), (1, "a"), ("a1",), ("a", None), (np.ones(3),), (np.zeros(3),), ("a", np.ones(3))
+    ]  # fmt: skip
+    assert len({content_token(*parts) for parts in contents}) == len(contents)
+    assert content_token("a", np.ones(3)) == content_token("a", np.ones(3))
