@@ -199,6 +199,8 @@ def result_bytes(shared: Mapping[str, Any], source: FieldSource) -> int:
     if "transform" in shared:
         rank = int(shared["transform"].shape[1])
         return FLOAT * (rank * (rank + snapshots) + snapshots) + interface
+    if "test" in shared:
+        return FLOAT * (int(shared["test"].shape[1]) + 1) * snapshots + interface
     return FLOAT * snapshots * snapshots + interface if isinstance(shared.get("reduction"), Reduction) else 0
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nwidth.config import ReduceSection
 from nwidth.errors import ConfigError, PlanError
-from nwidth.problems.cutting import Memory, cut_field
+from nwidth.problems.cutting import Memory, cut_chunks, cut_field
 from nwidth.problems.options import check_weights, content_token, inner_product_of
 from nwidth.stages.route import choose_route
 from nwidth_graphs.budget import MIB
@@ -137,7 +137,7 @@ MEASURE = """
 import sys
 import numpy as np
 from nwidth.config import ReduceSection
-from nwidth.problems.cutting import Memory, cut_field
+from nwidth.problems.cutting import Memory, cut_chunks, cut_field
 from nwidth.stages.pod import reduce_problem
 from nwidth.stages.problem import Problem
 from nwidth.stages.sinks import FolderSink
@@ -190,6 +190,20 @@ def test_the_measured_peak_stays_below_the_plan(
     predicted, measured, blocks = map(int, done.stdout.split())
     assert blocks > 1
     assert measured <= predicted <= mib * MIB
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "rows", "columns"),
+    [(256, 16384, 1), (256, 8192, 4), (1024, 8192, 2)],
+    ids=["a large column", "columns of 8 MiB", "a large factor"],
+)
+def test_a_large_column_of_chunks_is_a_block(snapshots: int, rows: int, columns: int) -> None:
+    """Its chunks are decoded in their place, whatever memory there is; not where the factor is large beside it."""
+    memory = Memory((512 if snapshots == 256 else 1024) * MIB)
+    cut = cut_chunks(
+        "u", (snapshots, 2**22), (32, rows), None, snapshots, 4, ReduceSection(rank=50, route="gram"), memory, components=False
+    )
+    assert cut.box == (columns * rows,)
 
 
 def test_contents_have_keys() -> None:

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from nwidth_graphs.kernels.gram import EPS
 from nwidth_graphs.kernels.mass import COLUMNS, Patch
-from nwidth_graphs.kernels.namespace import array_namespace
+from nwidth_graphs.kernels.namespace import array_namespace, is_numpy_array
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, memory_for, widened
 
 Floats = NDArray[np.float64]
 
-# Columns that a panel is widened to float64 at once: 2048 x 512 are 8 MiB. Fewer snapshots are widened once, more of them twice
-# (for Y, and again for Z, which needs the whole of Y), so that scratch does not grow with their number.
+# Columns that a panel is widened to float64, or centred, at once: 2048 x 512 are 8 MiB. Fewer snapshots are widened once, more of
+# them twice (for Y, and again for Z, which needs the whole of Y), so that scratch does not grow with their number.
 WINDOW_COLUMNS = 512
 # Rows of the test matrix that are drawn from one counter: a prefix of a longer matrix is the same numbers.
 DRAWN_ROWS = 4096
@@ -114,18 +114,27 @@ def power_step(
         part = slice(start, min(start + PANEL_ROWS, rows))
         panel = _Panel(block[part, :], centre, memory=memory)
         weights = None if row_scale is None else xp.asarray(row_scale[part], dtype=xp.float64) ** 2
-        sampled = xp.zeros((rank, part.stop - start), dtype=xp.float64)
+        sampled = None
         for window, values in panel.windows():
             columns_of = xp.matrix_transpose(values)
-            sampled = sampled + xp.matmul(transposed[:, window], columns_of)
+            product = xp.matmul(transposed[:, window], columns_of)
+            sampled = product if sampled is None else sampled + product
             weighed = columns_of if weights is None else columns_of * weights[None, :]
             squares[window] = squares[window] + xp.vecdot(weighed, columns_of)  # here, where the product has just read them
         if samples is not None:
             samples[:, part] = sampled
         weighted = sampled if weights is None else sampled * weights[None, :]
         for window, values in panel.windows():
-            image[:, window] = image[:, window] + xp.matmul(weighted, values)
+            _add_product(image[:, window], weighted, values, first=start == 0)
     return samples, SketchSums(image, squares)
+
+
+def _add_product(total: Array, left: Array, right: Array, *, first: bool) -> None:
+    """``total <- total + left right``; the `first` product is made where it stays, which a wide image of few rows is glad of."""
+    if first and is_numpy_array(total):
+        np.matmul(left, right, out=total)
+    else:
+        total[...] = total + array_namespace(left).matmul(left, right)
 
 
 class _Panel:
@@ -138,6 +147,8 @@ class _Panel:
         xp = array_namespace(rows)
         self._rows, self._mean, self._memory = rows, None, memory
         snapshots = rows.shape[1]
+        if rows.dtype == xp.float64 and not centre:
+            columns = snapshots  # nothing is copied, so there is nothing to bound
         self._windows = [slice(start, min(start + columns, snapshots)) for start in range(0, snapshots, columns)]
         if centre:
             self._mean = sum(xp.sum(self._widened(window), axis=1, keepdims=True) for window in self._windows) / snapshots

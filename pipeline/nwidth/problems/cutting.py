@@ -12,7 +12,7 @@ from nwidth.problems.options import inner_product_of
 from nwidth.stages.route import choose_route
 from nwidth_graphs.budget import MASS_ROW_BYTES, block_bytes_for, max_rows, row_bytes
 from nwidth_graphs.layout import Panel, panel_reads, panel_shape, panels
-from nwidth_graphs.reduction import TSQR
+from nwidth_graphs.reduction import FLOAT, TSQR
 
 SPARSE = "sparse"
 """Kind of the inner products that are sparse matrices."""
@@ -22,6 +22,10 @@ MAX_READS = 64.0
 # those are decoded; half a block of 64 MiB is better where a core decodes and multiplies faster than the disk reads.
 LEAST_AHEAD = 6
 MOST_AHEAD_BYTES = 32 * 2**20
+# A column of chunks of this size is a block by itself, however much memory there is, where the factor of all snapshots is small
+# beside it: its chunks lie in it one after the other, and are decoded in their place, and not beside it and copied (4 % less
+# time at 256 snapshots, and 35 MB less for two threads). Larger factors are what larger blocks make fewer of.
+COLUMN_BYTES, SMALL_FACTOR = 16 * 2**20, 0.05
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,14 @@ def cut_field(
     inner_row_bytes: int = 0,
     *,
     as_large_as_fits: bool = False,
+    one_column: bool = False,
     fit: int | None = None,
 ) -> Cut:
     """Cut one field into panels that fit the memory; `granules` are the boxes that may be read alone, best first.
 
     The cut depends on shapes and on the memory of a worker only, never on how many workers there are. `fit` gives the rows that
-    fit where a route counts them by itself; `as_large_as_fits` takes them all, where panels cut through chunks.
+    fit where a route counts them by itself; `as_large_as_fits` takes them all, where panels cut through chunks; `one_column`
+    takes the last of the granules where that is large enough to be a block, and a factor small beside it.
 
     Raises
     ------
@@ -88,6 +94,9 @@ def cut_field(
     target = block_bytes_for(math.prod(space) * snapshots * itemsize, memory.bytes // memory.threads) // (snapshots * itemsize)
     least = math.prod(min(g, n) for g, n in zip(granules[-1], space, strict=True))
     wanted = fit if as_large_as_fits else max(target, least)
+    column = least * snapshots * itemsize
+    if one_column and column >= COLUMN_BYTES and FLOAT * snapshots**2 <= SMALL_FACTOR * column:
+        wanted = least
     for granule in granules:
         # A shard is taken whole where it is no larger than a block wants to be; a chunk, which cannot be read in part, always.
         box = panel_shape(space, granule, min(fit, wanted))
@@ -128,7 +137,9 @@ def cut_chunks(
     granules = [(*part[1:-1], shape[-1]) if components else tuple(part[1:]) for part in (shards or chunks, chunks)]
     extra = inner_row_bytes(inner_product or inner_product_of(name, request))
     try:
-        cut = cut_field(name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra, fit=fit)
+        cut = cut_field(
+            name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra, one_column=fit is None, fit=fit
+        )
         return replace(cut, decode_bytes=min(decode_bytes, _in_flight(cut.box, snapshots, chunks, itemsize)))
     except PlanError:
         through = _cut_through(
