@@ -110,9 +110,11 @@ def power_step(
     samples = xp.empty((rank, rows), dtype=xp.float64) if keep else None
     image, squares = xp.zeros((rank, columns), dtype=xp.float64), xp.zeros(columns, dtype=xp.float64)
     memory = None if block.dtype == xp.float64 else memory_for(block, PANEL_ROWS, WINDOW_COLUMNS)
+    copied = memory is not None or centre or row_scale is not None or block.dtype != xp.float64
     for start in range(0, rows, PANEL_ROWS):
         part = slice(start, min(start + PANEL_ROWS, rows))
-        panel = _Panel(block[part, :], centre, memory=memory)
+        # Where nothing is copied, there is nothing to bound.
+        panel = _Panel(block[part, :], centre, WINDOW_COLUMNS if copied else columns, memory)
         weights = None if row_scale is None else xp.asarray(row_scale[part], dtype=xp.float64) ** 2
         sampled = None
         for window, values in panel.windows():
@@ -147,8 +149,6 @@ class _Panel:
         xp = array_namespace(rows)
         self._rows, self._mean, self._memory = rows, None, memory
         snapshots = rows.shape[1]
-        if rows.dtype == xp.float64 and not centre:
-            columns = snapshots  # nothing is copied, so there is nothing to bound
         self._windows = [slice(start, min(start + columns, snapshots)) for start in range(0, snapshots, columns)]
         if centre:
             self._mean = sum(xp.sum(self._widened(window), axis=1, keepdims=True) for window in self._windows) / snapshots
