@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [--suite in-memory|out-of-core|all] [--scale tiny|small|full] [--out FILE] [--table FILE]``."""
+"""``python -m tests.benchmarks [--suite in-memory|out-of-core|all] [--scale tiny|small|full] [--only CASE]``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from dataclasses import asdict, replace
@@ -58,6 +59,10 @@ class Report:
             self._out.write_text(json.dumps({"machine": self._machine, "cases": kept}, indent=1))
 
 
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; the table goes to the screen, too."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
@@ -66,16 +71,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write all records as JSON")
     parser.add_argument("--table", type=Path, help="write the table as Markdown")
     parser.add_argument("--scratch", type=Path, help="folder for data, on a disk with room for them (default: the temporary one)")
+    parser.add_argument("--stores", type=Path, help="folder where data stay, and are found the next time (default: none)")
     parser.add_argument("--only", action="append", help="a part of a case's name; may be repeated")
     parser.add_argument("--method", action="append", help="a part of a method's name; may be repeated")
+    parser.add_argument("--rank", type=int, help="modes to compute (default: what the case says)")
+    parser.add_argument("--times", type=int, default=1, help="run the list of methods this often, one round after another")
     asked = parser.parse_args(arguments)
-    report = Report(asked.out, asked.table, f"--suite {asked.suite} --scale {asked.scale}")
+    report = Report(asked.out, asked.table, shlex.join(sys.argv[1:] if arguments is None else arguments))
     for case in cases(asked.suite, asked.scale):
         if asked.only and not any(part in case.name for part in asked.only):
             continue
         methods = tuple(name for name in case.methods if not asked.method or any(part in name for part in asked.method))
-        case = replace(case, methods=methods)
-        run_case(case, asked.scratch, lambda text: print(text, file=sys.stderr, flush=True), partial(report.keep, case))
+        case = replace(case, methods=asked.times * methods, rank=asked.rank or case.rank)
+        run_case(case, asked.scratch, _say, partial(report.keep, case), asked.stores)
     print(report.text())
     return 0
 

@@ -28,8 +28,8 @@ from tests.benchmarks.job import Job
 
 REPEATS = 3
 PANEL = 2048
-# Rows of the products that are measured; the rest is the same again.
-SAMPLE_ROWS = 2**17
+# Values of the panels that are multiplied; the rest is the same again.
+SAMPLE_VALUES = 2**25
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _product_costs(matrix: Matrix, rank: int) -> tuple[float, float]:
     random = np.random.default_rng(0)
     panels = [np.asfortranarray(random.standard_normal((PANEL, matrix.snapshots))) for _ in range(_cores())]
     transform = random.standard_normal((rank, matrix.snapshots))
-    count = max(1, min(SAMPLE_ROWS, matrix.unknowns) // PANEL // _cores())
+    count = max(1, min(SAMPLE_VALUES // matrix.snapshots, matrix.unknowns) // PANEL // _cores())
     scale = matrix.unknowns / (count * PANEL * _cores())
 
     def gram(share: int) -> None:

@@ -55,12 +55,16 @@ class Record:
     note: str = ""
 
 
-def run_case(case: Case, scratch: Path | None, say: Say, keep: Keep = lambda floor, records: None) -> tuple[Floor, list[Record]]:
-    """Run all methods of a case under a folder that is removed at the end; `keep` is given what there is after each."""
+def run_case(
+    case: Case, scratch: Path | None, say: Say, keep: Keep = lambda floor, records: None, stores: Path | None = None
+) -> tuple[Floor, list[Record]]:
+    """Run all methods of a case under a folder that is removed at the end; `keep` is given what there is after each.
+
+    Data are made anew, or taken from the folder `stores` where a case of them has been there before.
+    """
     with tempfile.TemporaryDirectory(prefix="nwidth-benchmark-", dir=scratch) as name:
         folder = Path(name)
-        say(f"{case.name}: writing {case.matrix.nbytes / 2**30:.2f} GiB")
-        source = _write(case, folder)
+        source = data_of(case, folder if stores is None else stores, say)
         job = Job("floor", case.matrix, case.rank, source, str(folder / "floor"), memory=case.memory, repeats=case.repeats)
         floor = _floor(job, folder)
         say(f"{case.name}: floor {floor.seconds():.2f} s, one syrk {floor.syrk_seconds:.2f} s")
@@ -76,14 +80,21 @@ def _floor(job: Job, folder: Path) -> Floor:
     return Floor(**_call("floor", replace(job, method="floor"), folder, 600.0)[1])
 
 
-def _write(case: Case, folder: Path) -> str:
-    if case.on_store:
-        url = str(folder / "snapshots.zarr")
-        write_store(case.matrix, url, "blosc")
-        return url
-    file = folder / "snapshots.npy"
-    np.save(file, case.matrix.snapshot_rows())
-    return str(file)
+def data_of(case: Case, folder: Path, say: Say) -> str:
+    """Where the data of a case lie; they have their name when they are whole."""
+    matrix = case.matrix
+    place = folder / f"{matrix.unknowns}-{matrix.snapshots}-{matrix.dtype}{'.zarr' if case.on_store else '.npy'}"
+    if not place.exists():
+        say(f"{case.name}: writing {matrix.nbytes / 2**30:.2f} GiB")
+        begun = place.with_stem("begun")
+        shutil.rmtree(begun, ignore_errors=True)  # what an interrupted call has left
+        if case.on_store:
+            write_store(matrix, str(begun), "blosc")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(begun, matrix.snapshot_rows())
+        begun.rename(place)
+    return str(place)
 
 
 def _records(case: Case, job: Job, floor: Floor, folder: Path) -> Iterator[Record]:

@@ -9,9 +9,9 @@ import pytest
 
 from tests.benchmarks.data import Matrix
 from tests.benchmarks.methods import METHODS
-from tests.benchmarks.runner import Record, run_case
+from tests.benchmarks.runner import Record, data_of, run_case
 from tests.benchmarks.scoring import score
-from tests.benchmarks.suites import cases
+from tests.benchmarks.suites import Case, cases
 from tests.benchmarks.table import COLUMNS, case_table
 
 EPS = {"float32": float(np.finfo(np.float32).eps), "float64": float(np.finfo(np.float64).eps)}
@@ -41,6 +41,24 @@ def test_scoring_sees_errors_of_known_size() -> None:
     tail = np.sum(exact[3:] ** 2)
     assert missed.excess == pytest.approx(np.sqrt((tail + exact[2] ** 2 - exact[3] ** 2) / tail) - 1)
     assert score(matrix, 3, exact, modes * 1.01).defect == pytest.approx(1.01**2 - 1)
+
+
+@pytest.mark.parametrize("on_store", [True, False])
+def test_data_are_made_once_and_whole(on_store: bool, tmp_path: Path) -> None:
+    """Data that lie in a folder are taken as they are; what an interrupted call left there is made anew."""
+    case = Case("kept", Matrix(64, 8, "float32"), (), on_store=on_store)
+    begun = tmp_path / "begun.zarr"
+    begun.mkdir()
+    (begun / "left").touch()
+    said: list[str] = []
+    places = [Path(data_of(case, tmp_path, said.append)) for _ in range(2)]
+    assert places[0] == places[1]
+    assert len(said) == 1
+    assert begun.exists() != on_store
+    if on_store:
+        assert not (places[0] / "left").exists()
+    else:
+        np.testing.assert_array_equal(np.load(places[0]), case.matrix.snapshot_rows())
 
 
 def test_every_method_of_every_suite_exists() -> None:
