@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from nwidth_graphs.kernels.panels import panel_rows
 from nwidth_graphs.reduction import FLOAT, GRAM, SUMS_IN_TURN_BYTES, Reduction, sums_bytes, sums_in_turn
 from nwidth_graphs.source import FieldSource
+from nwidth_graphs.strips import blocks_of_factor
 from nwidth_graphs.trees import FAN_IN, SHARED_TASKS, tree_tasks
 
 MIB = 2**20
@@ -124,7 +125,8 @@ def factor_cost(
         bytes_to_read=stored_bytes,
         flops=flops,
         tasks=sum(
-            tree_tasks(len(source.panels), in_turn=reduction.merges_in_turn(source.snapshots)) + FACTOR_SHARED_TASKS
+            tree_tasks(len(blocks_of_factor(source, reduction)), in_turn=reduction.merges_in_turn(source.snapshots))
+            + FACTOR_SHARED_TASKS
             for source in sources
         ),
         peak_bytes=peak_bytes(sources, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),

@@ -14,6 +14,7 @@ from nwidth_graphs.leaves import close_factor, factor_leaf, merge_partials, ship
 from nwidth_graphs.placement import leaf_annotations
 from nwidth_graphs.reduction import Reduction
 from nwidth_graphs.source import FieldSource, without_array
+from nwidth_graphs.strips import blocks_of_factor
 from nwidth_graphs.trees import TaskGraph, Tree, build
 
 
@@ -22,7 +23,7 @@ def factor_graph(sources: Sequence[FieldSource], reduction: Reduction, token: st
 
     Builds only: nothing is read here.
     """
-    return build([_tree(source, reduction) for source in sources], token, leaf_annotations(device))
+    return build([_tree(source, reduction, device) for source in sources], token, leaf_annotations(device))
 
 
 def factor_root(field: str, reduction: Reduction) -> str:
@@ -30,16 +31,17 @@ def factor_root(field: str, reduction: Reduction) -> str:
     return f"{reduction.name}-{field}"
 
 
-def _tree(source: FieldSource, reduction: Reduction) -> Tree:
+def _tree(source: FieldSource, reduction: Reduction, device: str) -> Tree:
+    blocks = blocks_of_factor(source, reduction, device)
     return Tree(
         method=reduction.name,
         field=source.name,
         leaf=factor_leaf,
-        blocks=source.panels,
+        blocks=blocks,
         merge=partial(merge_partials, reduction),
         close=close_factor,
         shared={"source": without_array(source), "reduction": reduction},
         array=source.array,
-        read=ship_block,
+        read=ship_block if blocks is source.panels else None,
         in_turn=reduction.merges_in_turn(source.snapshots),
     )

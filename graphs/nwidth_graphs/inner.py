@@ -5,7 +5,7 @@
     mass        u^T M v, M in element form  interior elements of the block here; those that straddle blocks in `Interface`
     sparse      u^T M v, M by its entries   the same two levels; without a factor, so that there is a Gram matrix and no R
 
-Each offers the same four operations (`gram`, `r_factor`, `lift`, `sketch`), so that no algorithm ever asks which it has.
+Each offers the same operations (`gram` and `grow_gram`, `r_factor`, `lift`, `sketch`), so that no algorithm asks which it has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nwidth_graphs.kernels.gram import gram
+from nwidth_graphs.kernels.gram import gram, grow_gram
 from nwidth_graphs.kernels.lift import LiftSums, lift
 from nwidth_graphs.kernels.mass import ElementPatch, mass_gram, mass_lift
 from nwidth_graphs.kernels.panels import Array
@@ -36,6 +36,10 @@ class BlockProduct(Protocol):
 
     def gram(self, block: Array, *, centre: bool) -> Array:
         """``X^T W X``, (m, m)."""
+        ...
+
+    def grow_gram(self, total: Array | None, block: Array, *, centre: bool) -> Array:
+        """``total + X^T W X``, of which the lower triangle is meant (`kernels.gram.whole_gram`); None begins."""
         ...
 
     def r_factor(self, block: Array, *, centre: bool) -> Array:
@@ -64,6 +68,10 @@ class DiagonalProduct:
         """``X^T W X``."""
         return gram(block, centre=centre, row_scale=self.row_scale)
 
+    def grow_gram(self, total: Array | None, block: Array, *, centre: bool) -> Array:
+        """``total + X^T W X``, its lower triangle in place."""
+        return grow_gram(total, block, centre=centre, row_scale=self.row_scale)
+
     def r_factor(self, block: Array, *, centre: bool) -> Array:
         """R of ``W^1/2 X``."""
         return r_factor(block, centre=centre, row_scale=self.row_scale)
@@ -90,6 +98,11 @@ class MassProduct:
     def gram(self, block: Array, *, centre: bool) -> Array:
         """``X^T M_b X``."""
         return mass_gram(block, self.patch, centre=centre)
+
+    def grow_gram(self, total: Array | None, block: Array, *, centre: bool) -> Array:
+        """``total + X^T M_b X``."""
+        own = self.gram(block, centre=centre)
+        return own if total is None else np.add(total, own, out=total)
 
     def r_factor(self, block: Array, *, centre: bool) -> Array:
         """R of the rows ``L_e^T X_e``, grouped by element."""
@@ -124,6 +137,11 @@ class SparseProduct:
     def gram(self, block: Array, *, centre: bool) -> Array:
         """``X^T M_b X``."""
         return mass_gram(block, self.patch, centre=centre)
+
+    def grow_gram(self, total: Array | None, block: Array, *, centre: bool) -> Array:
+        """``total + X^T M_b X``."""
+        own = self.gram(block, centre=centre)
+        return own if total is None else np.add(total, own, out=total)
 
     def r_factor(self, block: Array, *, centre: bool) -> Array:
         """There is none: raises TypeError, for whoever chose the route has not looked at `FieldSource.gram_only`."""

@@ -27,6 +27,7 @@ from nwidth_graphs.leaves import Tally, peak_process_bytes
 from nwidth_graphs.reduction import FLOAT, Reduction
 from nwidth_graphs.sequence import behind, reduce_in_sequence
 from nwidth_graphs.source import FieldSource
+from nwidth_graphs.strips import Strip, panels_of
 from nwidth_graphs.topology import FAN_IN
 
 if TYPE_CHECKING:
@@ -78,8 +79,13 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """Of its file: the first block, and how many."""
-        return f"{self.first:07d}x{len(self.blocks)}"
+        """Of its file: the first block, and how many panels."""
+        return f"{self.first:07d}x{len(self.panels)}"
+
+    @property
+    def panels(self) -> tuple[Any, ...]:
+        """What is read for its blocks, in order."""
+        return tuple(panel for block in self.blocks for panel in panels_of(block))
 
 
 @dataclass(frozen=True)
@@ -98,12 +104,12 @@ class KeptLeaf:
         # Files first: the proof is asked for only where there is something to prove.
         found = self.found(bundle, shared)
         if found is not None:
-            return _with_tally(found.result, lambda tally: _reused(tally, len(bundle.blocks)))
+            return _with_tally(found.result, lambda tally: _reused(tally, len(bundle.panels)))
         return behind(partial(self._keep, bundle, self._reduce(bundle, shared), shared))
 
     def panels_to_read(self, bundle: Bundle) -> tuple[Any, ...]:
-        """The blocks of which nothing lies on the shelf."""
-        return () if self.shelf.has(self.folder, bundle.name) else bundle.blocks
+        """Those of blocks of which nothing lies on the shelf."""
+        return () if self.shelf.has(self.folder, bundle.name) else bundle.panels
 
     def _keep(self, bundle: Bundle, result: Any, shared: Mapping[str, Any]) -> Any:
         """Save what a bundle gave, when all that its leaves wrote is written."""
@@ -111,7 +117,7 @@ class KeptLeaf:
             self.folder, bundle.name, Kept(result, _proof(bundle, shared))
         ):
             return result
-        return _with_tally(result, lambda tally: replace(tally, blocks_unkept=len(bundle.blocks)))
+        return _with_tally(result, lambda tally: replace(tally, blocks_unkept=len(bundle.panels)))
 
     def found(self, bundle: Bundle, shared: Mapping[str, Any]) -> Kept | None:
         """What lies on the shelf for these blocks, and still holds."""
@@ -171,7 +177,7 @@ def _provable(write: Any) -> bool:
 def _block_bytes(tree: Tree, source: FieldSource) -> int:
     """Bytes of a leaf's reading: a panel with all its snapshots, all of its own source, or its share of the snapshots."""
     if "source" in tree.shared:
-        return source.largest_panel * source.snapshots * source.itemsize
+        return source.largest_panel * source.snapshots * source.itemsize * len(source.panels) // max(1, len(tree.blocks))
     whole: int = source.rows * source.snapshots * source.itemsize
     return whole // len(tree.blocks) if "field" in tree.shared else whole
 
@@ -211,7 +217,7 @@ def pass_key(tree: Tree, token: str) -> str | None:
 
     None where one of the values has no content that can be told (a closure, say): such a pass is not kept.
     """
-    blocks = () if tree.blocks and isinstance(tree.blocks[0], Panel) else tree.blocks
+    blocks = () if tree.blocks and isinstance(tree.blocks[0], Panel | Strip) else tree.blocks
     return content_key((token, tree.method, tree.leaf, tree.merge, tree.shared, len(tree.blocks), blocks))
 
 

@@ -25,6 +25,7 @@ from nwidth_graphs.placement import Device, device_for, to_host
 from nwidth_graphs.reduction import Reduction
 from nwidth_graphs.sequence import behind
 from nwidth_graphs.source import FieldSource, Reading, as_rows
+from nwidth_graphs.strips import Strip, panels_of
 
 # Enough to see a pattern; a field full of NaN would otherwise carry its every place.
 MAX_BAD_VALUES = 5
@@ -124,22 +125,31 @@ def ship_block(panel: Panel, *, source: FieldSource, **_: Any) -> Reading:
     return replace(found, values=values, lent=False, read_seconds=time.perf_counter() - started)
 
 
-def factor_leaf(panel: Panel, *, source: FieldSource, reduction: Reduction, reading: Array | Reading | None = None) -> Partial:
-    """Reduce one block to its factor."""
+def factor_leaf(
+    block: Panel | Strip, *, source: FieldSource, reduction: Reduction, reading: Array | Reading | None = None
+) -> Partial:
+    """Reduce one block to its factor, panel by panel where it is a strip; `reading` is that of a single panel."""
+    factor: Array = None
+    tallies: list[Tally] = []
+    interface: dict[int, Array] = {}
+    for panel in panels_of(block):
+        started = time.perf_counter()
+        panel_read = read_block(source, panel, reading)
+        read_done = time.perf_counter()
+        product = source.product(panel)
+        device = device_for(product)
+        values = device.to_device(panel_read.values)
+        with np.errstate(over="ignore", invalid="ignore"):  # seen in the factor, and said in words
+            factor = reduction.grow(factor, product, values, source.centre)
+        interface |= interface_rows(source, panel, panel_read.values)
+        bad = () if _finite(to_host(factor), reduction) else find_bad_values(source.name, panel, np.asarray(to_host(values)))
+        tallies.append(tally_of(panel_read, started, read_done, device))
+        if bad:
+            return Partial(np.zeros(factor.shape), Tally.merge(tallies), interface, bad)
     started = time.perf_counter()
-    block_read = read_block(source, panel, reading)
-    read_done = time.perf_counter()
-    product = source.product(panel)
-    device = device_for(product)
-    block = device.to_device(block_read.values)
-    with np.errstate(over="ignore", invalid="ignore"):  # seen in the factor, and said in words
-        factor = to_host(reduction.leaf(product, block, source.centre))
-    bad: tuple[BadValue, ...] = ()
-    if not _finite(factor, reduction):
-        bad = find_bad_values(source.name, panel, np.asarray(to_host(block)))
-        factor = np.zeros_like(factor)
-    interface = interface_rows(source, panel, block_read.values)
-    return Partial(factor, tally_of(block_read, started, read_done, device), interface, bad)
+    whole = to_host(reduction.whole(factor))
+    tallies.append(Tally(compute_seconds=time.perf_counter() - started))
+    return Partial(whole, Tally.merge(tallies), interface)
 
 
 def lift_leaf(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nwidth_graphs.inner import BlockProduct
-from nwidth_graphs.kernels.gram import gram_floor, merge_grams
+from nwidth_graphs.kernels.gram import gram_floor, merge_grams, whole_gram
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, panel_rows
 from nwidth_graphs.kernels.qr import SKETCH_FACTOR, merge_r, qr_floor
 from nwidth_graphs.kernels.svd import spectrum_of_gram, spectrum_of_r
@@ -31,8 +31,10 @@ class Reduction:
     """One way to the small factor of ``S = Q R``."""
 
     name: str
-    leaf: Callable[[BlockProduct, Array, bool], Array]
-    """(product, block (rows, m), centre) -> factor (m, m)."""
+    grow: Callable[[Array | None, BlockProduct, Array, bool], Array]
+    """(what blocks before gave, or None, product, block (rows, m), centre) -> the same with this block in it."""
+    whole: Callable[[Array], Array]
+    """What has grown -> factor (m, m)."""
     merge: Callable[[Sequence[Array]], Array]
     """Associative up to rounding; the tree and its order are fixed by the plan, so equal plans give equal bits."""
     finish: Callable[[Array], tuple[Array, Array]]
@@ -51,6 +53,10 @@ class Reduction:
     """m -> bytes of a leaf or merge beyond the block itself."""
     sums: bool = False
     """Whether `merge` is a sum from left to right, so that merging two at a time gives the same bits."""
+
+    def leaf(self, product: BlockProduct, block: Array, centre: bool) -> Array:
+        """The factor (m, m) of one block (rows, m)."""
+        return self.whole(self.grow(None, product, block, centre))
 
     def merges_in_turn(self, snapshots: int) -> bool:
         """Whether a tree of such factors merges two at a time, see `trees.Tree.in_turn`."""
@@ -81,9 +87,15 @@ def _norms_of_r(factor: Array) -> Array:
     return (factor**2).sum(axis=0) ** 0.5
 
 
+def _grown_r(factor: Array | None, product: BlockProduct, block: Array, centre: bool) -> Array:
+    own = product.r_factor(block, centre=centre)
+    return own if factor is None else merge_r([factor, own])
+
+
 GRAM = Reduction(
     name="gram",
-    leaf=lambda product, block, centre: product.gram(block, centre=centre),
+    grow=lambda total, product, block, centre: product.grow_gram(total, block, centre=centre),
+    whole=whole_gram,
     merge=merge_grams,
     finish=spectrum_of_gram,
     scale=lambda factor, alpha: factor * alpha**2,
@@ -98,7 +110,8 @@ GRAM = Reduction(
 
 TSQR = Reduction(
     name="tsqr",
-    leaf=lambda product, block, centre: product.r_factor(block, centre=centre),
+    grow=_grown_r,
+    whole=lambda factor: factor,
     merge=merge_r,
     finish=spectrum_of_r,
     scale=lambda factor, alpha: factor * alpha,

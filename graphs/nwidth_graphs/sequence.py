@@ -22,6 +22,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from nwidth_graphs.strips import panels_of
 from nwidth_graphs.topology import subtree
 
 _here = threading.local()
@@ -51,11 +52,7 @@ def adds_up(shared: Mapping[str, Any]) -> bool:
 def leaves_in_sequence(leaf: Callable[..., Any], blocks: Iterable[Any], shared: Mapping[str, Any]) -> Generator[Any]:
     """``leaf(block, **shared)`` of all blocks, as `in_sequence`: the reader is that of the field that they share."""
     reader = getattr(shared.get("source"), "read", None)
-    return in_sequence(partial(leaf, **shared), blocks, reader, getattr(leaf, "panels_to_read", _itself))
-
-
-def _itself(block: Any) -> Sequence[Any]:
-    return (block,)
+    return in_sequence(partial(leaf, **shared), blocks, reader, getattr(leaf, "panels_to_read", panels_of))
 
 
 class Course:
@@ -109,7 +106,7 @@ def in_sequence(
     leaf: Callable[[Any], Any],
     blocks: Iterable[Any],
     reader: Any = None,
-    panels: Callable[[Any], Sequence[Any]] = _itself,
+    panels: Callable[[Any], Sequence[Any]] = panels_of,
 ) -> Generator[Any]:
     """Yield ``leaf(block)`` of all blocks in order, each when what it handed to `behind` is done, too.
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nwidth_graphs.kernels import qr
-from nwidth_graphs.kernels.gram import gram, gram_floor, merge_grams
+from nwidth_graphs.kernels.gram import gram, gram_floor, grow_gram, merge_grams, whole_gram
 from nwidth_graphs.kernels.panels import PANEL_ROWS
 from nwidth_graphs.kernels.qr import merge_r, qr_floor, r_factor
 from nwidth_graphs.kernels.svd import rank_above_floor, rank_for_tolerance, spectrum_of_gram, spectrum_of_r, tail_norms
@@ -55,6 +55,26 @@ def test_gram_is_the_product(xp: Namespace, block: NDArray[Any]) -> None:
     assert found.dtype == np.float64
     assert np.array_equal(found, found.T)
     assert np.all(np.abs(found - wide.T @ wide) <= len(block) * np.finfo(float).eps * np.outer(norms, norms))
+
+
+def test_a_gram_matrix_grows_block_by_block(xp: Namespace, block: NDArray[Any]) -> None:
+    """Blocks that are added one after the other give the matrix of all of them, whole in both triangles."""
+    cut = len(block) // 3
+    total = grow_gram(grow_gram(None, xp.array(block[:cut])), xp.array(block[cut:]))
+    found, wide = xp.numpy(whole_gram(total)), block.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=0)
+    assert np.array_equal(found, found.T)
+    assert np.all(np.abs(found - wide.T @ wide) <= len(block) * np.finfo(float).eps * np.outer(norms, norms))
+
+
+@pytest.mark.parametrize("columns", [1, 255, 600])
+@pytest.mark.parametrize("upper", [0.0, np.nan, None], ids=["zero", "nan", "whole"])
+def test_the_lower_triangle_is_what_is_meant(columns: int, upper: float | None) -> None:
+    """Whatever stands in the upper triangle is overwritten, tile by tile, and a matrix that is whole stays what it is."""
+    half = np.tril(np.random.default_rng(1).standard_normal((columns, columns)))
+    whole = half + np.tril(half, -1).T
+    given = np.asfortranarray(whole if upper is None else half + np.triu(np.full_like(half, upper), 1))
+    np.testing.assert_array_equal(whole_gram(given), whole)
 
 
 def test_r_has_the_singular_values_of_the_block(xp: Namespace, block: NDArray[Any]) -> None:

@@ -9,6 +9,7 @@ from nwidth.inner_products import mass_cells
 from nwidth.mesh import Mesh
 from nwidth_graphs.inner import MassProduct
 from nwidth_graphs.kernels.elements import quadrature_weights, reference_element, supported_cell_types
+from nwidth_graphs.kernels.gram import whole_gram
 from nwidth_graphs.kernels.lift import projection_errors
 from nwidth_graphs.kernels.mass import COLUMNS, ElementPatch
 from tests.asserts import assert_spectrum_close, backward_error
@@ -70,6 +71,8 @@ def test_patch_operations_are_dense_products(cell_type: int, components: int, ce
     C = X.T @ M @ X
     scale, norms = np.linalg.norm(C, 2), np.sqrt(np.diag(C))
     np.testing.assert_allclose(product.gram(matrix, centre=centre), C, rtol=0, atol=backward_error(M.shape) * scale)
+    twice = whole_gram(product.grow_gram(product.grow_gram(None, matrix, centre=centre), matrix, centre=centre))
+    np.testing.assert_allclose(twice, 2.0 * C, rtol=0, atol=2.0 * backward_error(M.shape) * scale)
     pod = dense_pod(X, M, rank=4)
     R = product.r_factor(matrix, centre=centre)
     assert_spectrum_close(np.linalg.svd(R)[1], pod.singular_values, X.shape)

@@ -11,7 +11,7 @@ Source ``C = S^T M S`` of the method of snapshots (Sirovich 1987)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -41,39 +41,39 @@ def gram(block: Array, *, centre: bool = False, row_scale: Array | None = None) 
     -------
     (m, m) float64 array. A column with a NaN or an infinity shows as a non-finite diagonal entry.
     """
+    return whole_gram(grow_gram(None, block, centre=centre, row_scale=row_scale))
+
+
+def grow_gram(total: Array | None, block: Array, *, centre: bool = False, row_scale: Array | None = None) -> Array:
+    """``total + X^T W X``, of which the lower triangle is meant: `whole_gram` fills the other one, when all blocks are in it.
+
+    A NumPy total is changed in place; None begins one.
+    """
     xp, columns = array_namespace(block), block.shape[1]
     in_place = is_numpy_array(block)
     # Panels that are views of the block cost no memory: twice as long, they amortise BLAS's own copies better.
     views = in_place and block.dtype == np.float64 and not centre and row_scale is None
     panels = prepared_panels(block, centre=centre, row_scale=row_scale, rows=panel_rows(columns) * (2 if views else 1))
-    if in_place:
-        return _accumulated(panels, columns)
-    total = xp.zeros((columns, columns), dtype=xp.float64)
+    if total is None:
+        total = np.zeros((columns, columns), order="F") if in_place else xp.zeros((columns, columns), dtype=xp.float64)
     for panel in panels:
-        total = total + xp.matmul(xp.matrix_transpose(panel), panel)
+        # One triangle in place: what is not stored saves a tenth of the time.
+        total = add_gram(panel, total) if in_place else total + xp.matmul(xp.matrix_transpose(panel), panel)
     return total
 
 
-def _accumulated(panels: Iterable[Array], columns: int) -> Array:
-    """The sum over panels, into one triangle in place: what is not stored saves a tenth of the time."""
-    total = np.zeros((columns, columns), order="F")
-    for panel in panels:
-        total = add_gram(panel, total)
-    return _mirrored(total)
-
-
-def _mirrored(total: Array) -> Array:
-    """Fill the upper triangle from the lower one, in place and tile by tile.
+def whole_gram(total: Array) -> Array:
+    """Fill the upper triangle of a NumPy matrix from the lower one, in place and tile by tile; others are whole already.
 
     NumPy's two triangles, their transpose and sum took a quarter of the whole leaf at 2048 columns.
     """
+    if not is_numpy_array(total):
+        return total
     columns = len(total)
     for start in range(0, columns, _TILE):
         tile = slice(start, min(start + _TILE, columns))
         square = total[tile, tile]
-        diagonal = square.diagonal().copy()
-        square += square.T
-        np.fill_diagonal(square, diagonal)
+        square[...] = np.tril(square) + np.tril(square, -1).T
         for other in range(tile.stop, columns, _TILE):
             below = slice(other, min(other + _TILE, columns))
             total[tile, below] = total[below, tile].T

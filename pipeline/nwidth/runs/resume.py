@@ -16,7 +16,8 @@ from nwidth.shelf import FolderShelf
 from nwidth.stages.problem import Problem
 from nwidth.workers import Executor, Progress
 from nwidth_graphs.keeping import grain
-from nwidth_graphs.reduction import FLOAT
+from nwidth_graphs.reduction import FLOAT, Reduction, reduction_named
+from nwidth_graphs.strips import blocks_of_factor, panels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,13 +49,19 @@ def kept_words(study: Study, problem: Problem) -> str:
         return "the result of every node, and its modes until its parent has them"
     if study.study.keep == "always" or problem.route not in ("gram", "tsqr"):
         return "the result of every block"
-    sizes = {
-        grain(FLOAT * source.snapshots**2, source.largest_panel * source.snapshots * source.itemsize, len(source.panels))
-        for source in sources.values()
-    }
+    reduction = reduction_named(problem.route)
+    sizes = {_kept_together(source, reduction) for source in sources.values()}
     if sizes == {0}:
         return "nothing of the factor pass: a factor is too large beside a block, and the blocks are few"
     return "the result of every block" if sizes == {1} else f"results of up to {max(sizes)} blocks, merged"
+
+
+def _kept_together(source: FieldSource, reduction: Reduction) -> int:
+    """Panels of a field whose factor is kept as one, at most; 0 where none is."""
+    blocks = blocks_of_factor(source, reduction)
+    panel_bytes = source.largest_panel * source.snapshots * source.itemsize
+    block_bytes = panel_bytes * len(source.panels) // len(blocks)
+    return grain(FLOAT * source.snapshots**2, block_bytes, len(blocks)) * max(len(panels_of(block)) for block in blocks)
 
 
 def on_shelf(study: Study, problem: Problem, folder: Path) -> tuple[Problem, FolderShelf | None]:
