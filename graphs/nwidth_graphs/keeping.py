@@ -27,7 +27,7 @@ from nwidth_graphs.leaves import Tally, peak_process_bytes
 from nwidth_graphs.reduction import FLOAT, Reduction
 from nwidth_graphs.sequence import behind, reduce_in_sequence
 from nwidth_graphs.source import FieldSource
-from nwidth_graphs.strips import Strip, panels_of
+from nwidth_graphs.strips import Strip, block_bytes, panels_of
 from nwidth_graphs.topology import FAN_IN
 
 if TYPE_CHECKING:
@@ -151,11 +151,11 @@ def kept(tree: Tree, token: str) -> Tree:
     source = source_of(tree)
     if tree.array is not None or source is None or source.shelf is None or not _provable(tree.shared.get("write")):
         return tree
-    key, block_bytes = pass_key(tree, token), _block_bytes(tree, source)
-    size = grain(result_bytes(tree.shared, source), block_bytes, len(tree.blocks), always=source.shelf.always)
+    key, read_bytes = pass_key(tree, token), _block_bytes(tree, source)
+    size = grain(result_bytes(tree.shared, source), read_bytes, len(tree.blocks), always=source.shelf.always)
     if key is None or size == 0:
         return tree
-    limit = np.iinfo(np.int64).max if source.shelf.always else max(SMALL_BYTES, int(KEPT_SHARE * block_bytes * size))
+    limit = np.iinfo(np.int64).max if source.shelf.always else max(SMALL_BYTES, int(KEPT_SHARE * read_bytes * size))
     leaf = KeptLeaf(tree.leaf, tree.merge, tree.in_turn, source.shelf, f"{tree.method}-{tree.field}-{key}", limit)
     bundles = [Bundle(start, tuple(tree.blocks[start : start + size])) for start in range(0, len(tree.blocks), size)]
     # Only what is read block by block can be read elsewhere.
@@ -177,7 +177,7 @@ def _provable(write: Any) -> bool:
 def _block_bytes(tree: Tree, source: FieldSource) -> int:
     """Bytes of a leaf's reading: a panel with all its snapshots, all of its own source, or its share of the snapshots."""
     if "source" in tree.shared:
-        return source.largest_panel * source.snapshots * source.itemsize * len(source.panels) // max(1, len(tree.blocks))
+        return block_bytes(source, tree.blocks)
     whole: int = source.rows * source.snapshots * source.itemsize
     return whole // len(tree.blocks) if "field" in tree.shared else whole
 

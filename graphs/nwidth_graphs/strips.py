@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from nwidth_graphs.layout import Panel
@@ -25,6 +26,8 @@ from nwidth_graphs.source import FieldSource
 SMALL_FACTOR = 0.05
 # A strip is at most this share of the panels that are left: so many can share a field of few panels.
 SHARERS = 8
+# Of fewer strips than this too many are those small ones for results to be kept of all of them (`nwidth_graphs.keeping`).
+MIN_KEPT = 48
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,17 @@ def blocks_of_factor(source: FieldSource, reduction: Reduction, device: str = "c
     sizes = strip_sizes(len(source.panels), max(1, math.ceil(factor / (SMALL_FACTOR * panel))))
     if len(sizes) == len(source.panels):
         return source.panels
-    starts = [sum(sizes[:index]) for index in range(len(sizes))]
-    return [Strip(source.panels[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
+    return [Strip(source.panels[stop - size : stop]) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def block_bytes(source: FieldSource, blocks: Sequence[Any]) -> int:
+    """Bytes of a block beside which its result is to be small, if it is to be kept: of a panel, of the largest of many strips, or
+    of the average of few. Pure.
+    """
+    panel = source.largest_panel * source.snapshots * source.itemsize
+    if not blocks or not isinstance(blocks[0], Strip):
+        return panel
+    return panel * (len(blocks[0].panels) if len(blocks) >= MIN_KEPT else len(source.panels) // len(blocks))
 
 
 def strip_sizes(panels: int, most: int) -> list[int]:

@@ -20,7 +20,7 @@ from nwidth_graphs.layout import Panel, panels
 from nwidth_graphs.leaves import Partial
 from nwidth_graphs.reduction import GRAM, TSQR
 from nwidth_graphs.source import FieldSource, Reading
-from nwidth_graphs.strips import Strip, blocks_of_factor, panels_of, strip_sizes
+from nwidth_graphs.strips import MIN_KEPT, Strip, block_bytes, blocks_of_factor, panels_of, strip_sizes
 from tests.graphs.test_keeping import MemoryShelf
 
 BLOCKS, ROWS, COLUMNS = 41, 30, 6
@@ -74,6 +74,16 @@ def test_strips_hold_all_panels_in_order() -> None:
     assert isinstance(strips[0], Strip)
     cost = factor_cost([source], GRAM, stored_bytes=1, decode_bytes=1, threads=1, rank_bound=3)
     assert cost.tasks == factor_graph([source], GRAM, "token").n_tasks
+
+
+@pytest.mark.parametrize(("count", "size"), [(41, 0), (400, 1)])
+def test_results_of_many_strips_are_kept(count: int, size: int) -> None:
+    """Of many strips all results are kept, though the last ones' are large beside what they were made of; of few none."""
+    source = replace(source_of(), panels=panels((count * ROWS,), (ROWS,)))
+    blocks = blocks_of_factor(source, GRAM)
+    assert (len(blocks) >= MIN_KEPT) == (size == 1)
+    assert keeping.grain(8 * COLUMNS**2, block_bytes(source, blocks), len(blocks)) == size
+    assert block_bytes(source, source.panels) == ROWS * COLUMNS * 8
 
 
 def test_who_keeps_single_panels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from nwidth.stages.problem import Problem
 from nwidth.workers import Executor, Progress
 from nwidth_graphs.keeping import grain
 from nwidth_graphs.reduction import FLOAT, Reduction, reduction_named
-from nwidth_graphs.strips import blocks_of_factor, panels_of
+from nwidth_graphs.strips import block_bytes, blocks_of_factor, panels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,9 +59,8 @@ def kept_words(study: Study, problem: Problem) -> str:
 def _kept_together(source: FieldSource, reduction: Reduction) -> int:
     """Panels of a field whose factor is kept as one, at most; 0 where none is."""
     blocks = blocks_of_factor(source, reduction)
-    panel_bytes = source.largest_panel * source.snapshots * source.itemsize
-    block_bytes = panel_bytes * len(source.panels) // len(blocks)
-    return grain(FLOAT * source.snapshots**2, block_bytes, len(blocks)) * max(len(panels_of(block)) for block in blocks)
+    size = grain(FLOAT * source.snapshots**2, block_bytes(source, blocks), len(blocks))
+    return size * max(len(panels_of(block)) for block in blocks)
 
 
 def on_shelf(study: Study, problem: Problem, folder: Path) -> tuple[Problem, FolderShelf | None]:
