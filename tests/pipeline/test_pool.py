@@ -197,11 +197,11 @@ def read_slowly(panel: Panel) -> Reading:
     return Reading(np.ones((panel.rows, 2)))
 
 
-def reduce_slowly(product: Any, block: Any, centre: bool) -> Any:
+def grow_slowly(total: Any, product: Any, block: Any, centre: bool) -> Any:
     assert type(block).__module__.startswith("array_api_strict")
     with ONE_PRODUCT_AT_A_TIME:
         noted("compute")
-    return GRAM.leaf(product, block, centre)
+    return GRAM.grow(total, product, block, centre)
 
 
 def test_reading_overlaps_with_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_reading_overlaps_with_the_device(monkeypatch: pytest.MonkeyPatch) -> No
     from distributed import Client, LocalCluster
 
     monkeypatch.setenv(placement.DEVICE_VARIABLE, "strict")
-    slow = Slowly(**{**vars(GRAM), "leaf": reduce_slowly})
+    slow = Slowly(**{**vars(GRAM), "grow": grow_slowly})
     source = FieldSource("u", row_panels([10] * 12), 2, 8, read=read_slowly)
     INTERVALS.clear()
     with (
