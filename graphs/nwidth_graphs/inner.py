@@ -101,8 +101,7 @@ class MassProduct:
 
     def grow_gram(self, total: Array | None, block: Array, *, centre: bool) -> Array:
         """``total + X^T M_b X``."""
-        own = self.gram(block, centre=centre)
-        return own if total is None else np.add(total, own, out=total)
+        return _added(total, self.gram(block, centre=centre))
 
     def r_factor(self, block: Array, *, centre: bool) -> Array:
         """R of the rows ``L_e^T X_e``, grouped by element."""
@@ -140,8 +139,7 @@ class SparseProduct:
 
     def grow_gram(self, total: Array | None, block: Array, *, centre: bool) -> Array:
         """``total + X^T M_b X``."""
-        own = self.gram(block, centre=centre)
-        return own if total is None else np.add(total, own, out=total)
+        return _added(total, self.gram(block, centre=centre))
 
     def r_factor(self, block: Array, *, centre: bool) -> Array:
         """There is none: raises TypeError, for whoever chose the route has not looked at `FieldSource.gram_only`."""
@@ -156,6 +154,10 @@ class SparseProduct:
     def sketch(self, block: Array, test: Array, *, centre: bool, keep: bool) -> tuple[Array | None, SketchSums]:
         """Samples and sums in the entries of the block."""
         return mass_power_step(block, test, self.patch, centre=centre, keep=keep)
+
+
+def _added(total: Array | None, own: Array) -> Array:
+    return own if total is None else np.add(total, own, out=total)
 
 
 def identity() -> DiagonalProduct:

@@ -108,7 +108,7 @@ class KeptLeaf:
         return behind(partial(self._keep, bundle, self._reduce(bundle, shared), shared))
 
     def panels_to_read(self, bundle: Bundle) -> tuple[Any, ...]:
-        """Those of blocks of which nothing lies on the shelf."""
+        """What is read for the blocks, where nothing lies on the shelf for them."""
         return () if self.shelf.has(self.folder, bundle.name) else bundle.panels
 
     def _keep(self, bundle: Bundle, result: Any, shared: Mapping[str, Any]) -> Any:

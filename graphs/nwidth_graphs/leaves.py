@@ -130,6 +130,7 @@ def factor_leaf(
 ) -> Partial:
     """Reduce one block to its factor, panel by panel where it is a strip; `reading` is that of a single panel."""
     factor: Array = None
+    host: Array = None
     tallies: list[Tally] = []
     interface: dict[int, Array] = {}
     for panel in panels_of(block):
@@ -141,13 +142,14 @@ def factor_leaf(
         values = device.to_device(panel_read.values)
         with np.errstate(over="ignore", invalid="ignore"):  # seen in the factor, and said in words
             factor = reduction.grow(factor, product, values, source.centre)
+        host = to_host(factor)
         interface |= interface_rows(source, panel, panel_read.values)
-        bad = () if _finite(to_host(factor), reduction) else find_bad_values(source.name, panel, np.asarray(to_host(values)))
+        bad = () if _finite(host, reduction) else find_bad_values(source.name, panel, np.asarray(to_host(values)))
         tallies.append(tally_of(panel_read, started, read_done, device))
         if bad:
-            return Partial(np.zeros(factor.shape), Tally.merge(tallies), interface, bad)
+            return Partial(np.zeros_like(host), Tally.merge(tallies), interface, bad)
     started = time.perf_counter()
-    whole = to_host(reduction.whole(factor))
+    whole = reduction.whole(host)
     tallies.append(Tally(compute_seconds=time.perf_counter() - started))
     return Partial(whole, Tally.merge(tallies), interface)
 

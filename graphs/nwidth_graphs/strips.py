@@ -24,7 +24,7 @@ from nwidth_graphs.source import FieldSource
 
 # A factor is small beside panels of which it takes this share of the bytes.
 SMALL_FACTOR = 0.05
-# A strip is at most this share of the panels that are left: so many can share a field of few panels.
+# A strip takes at most an eighth of the panels that are left: so many workers can share a field of few panels.
 SHARERS = 8
 # Of fewer strips than this too many are those small ones for results to be kept of all of them (`nwidth_graphs.keeping`).
 MIN_KEPT = 48
