@@ -4,7 +4,7 @@
       └──────┴───────┴── into one (m, m), in place
 
 A Gram matrix of m snapshots takes 8 m^2 bytes, whatever the panel. To make one for each panel, to fill its other triangle and to
-add it to the others took a third of a pass at 5000 snapshots, and kept three of them in memory for each thread. Matrices that are
+add it to the others took a fifth of a pass at 5000 snapshots, and kept three of them in memory for each thread. Matrices that are
 small, or small beside a panel, are made for each panel.
 
 The last strips are the smallest: who comes to the end first waits for one panel of another's, and not for fifty.
