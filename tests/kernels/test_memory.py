@@ -15,7 +15,9 @@ def test_an_array_begins_with_a_page(shape: tuple[int, ...], page: int) -> None:
     """Shape and type are as asked for, in C order, and every value can be written."""
     array = page_aligned(shape, np.float64, page)
     array[...] = 1.0
-    assert (array.shape, array.dtype, array.flags.c_contiguous) == (shape, np.float64, True)
+    assert array.shape == shape
+    assert array.dtype == np.float64
+    assert array.flags.c_contiguous
     assert array.ctypes.data % page == 0
 
 
