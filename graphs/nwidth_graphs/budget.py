@@ -37,6 +37,9 @@ BLOCKS_OF_A_SMALL_FIELD = 16
 MASS_ROW_BYTES = 3 * 64 * FLOAT + 4096
 # Bytes of one entry of an element mass: itself, its row and column while M is assembled, and its place in the sparse matrix.
 MASS_ENTRY_BYTES = 36
+# Large factors that a worker holds beside those that its threads make: the sum so far, what is added to it and what comes of
+# that, and one that came too early. (Of 200 MB each, a worker of one thread was seen to hold four in all, two threads five.)
+FACTORS_IN_TURN = 4
 # What a pass sends to a worker once, not once per block: one task for all that leaves share, whatever it is.
 FACTOR_SHARED_TASKS = SHARED_TASKS
 LIFT_SHARED_TASKS = SHARED_TASKS
@@ -75,7 +78,8 @@ def max_rows(
 ) -> int:
     """Rows of a block that fit one thread of a worker with `memory` bytes, in both passes; not positive where nothing fits."""
     fixed = process_bytes(coupled=inner_row_bytes > 0) + merge_bytes(snapshots, rank_bound, reduction=reduction)
-    per_thread = (memory - fixed) // threads - decode_bytes - scratch_bytes(reduction, snapshots, rank_bound)
+    factor = FLOAT * snapshots * snapshots  # whether factors are kept is not known yet
+    per_thread = (memory - fixed) // threads - decode_bytes - scratch_bytes(reduction, snapshots, rank_bound) - factor
     return per_thread // (row_bytes(snapshots, itemsize, rank_bound) + inner_row_bytes)
 
 
@@ -106,8 +110,9 @@ def merge_bytes(snapshots: int, rank_bound: int, *, factors: bool = True, reduct
     sums = max(_merged(2, most), _merged(FAN_IN, min(most, SUMS_IN_TURN_BYTES)))
     if not factors:
         return sums
+    factor = FLOAT * snapshots * snapshots
     in_turn = reduction is not None and reduction.merges_in_turn(snapshots)
-    return max(sums, _merged(2 if in_turn else FAN_IN, FLOAT * snapshots * snapshots))
+    return max(sums, FACTORS_IN_TURN * factor if in_turn else _merged(FAN_IN, factor))
 
 
 def _merged(operands: int, nbytes: int) -> int:
@@ -115,9 +120,16 @@ def _merged(operands: int, nbytes: int) -> int:
 
 
 def factor_cost(
-    sources: Sequence[FieldSource], reduction: Reduction, *, stored_bytes: int, decode_bytes: int, threads: int, rank_bound: int
+    sources: Sequence[FieldSource],
+    reduction: Reduction,
+    *,
+    stored_bytes: int,
+    decode_bytes: int,
+    threads: int,
+    rank_bound: int,
+    kept: bool = False,
 ) -> PassCost:
-    """The first pass."""
+    """The first pass; `kept` where its factors are kept for a run that resumes, and so wait for who writes them."""
     flops = sum(reduction.flops(source.rows, source.snapshots) for source in sources)
     return PassCost(
         name="factor",
@@ -129,7 +141,9 @@ def factor_cost(
             + FACTOR_SHARED_TASKS
             for source in sources
         ),
-        peak_bytes=peak_bytes(sources, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound),
+        peak_bytes=peak_bytes(
+            sources, reduction, decode_bytes=decode_bytes, threads=threads, rank_bound=rank_bound, factors_kept=kept
+        ),
     )
 
 
@@ -160,9 +174,15 @@ def lift_cost(
 
 
 def peak_bytes(
-    sources: Sequence[FieldSource], reduction: Reduction | None, *, decode_bytes: int, threads: int, rank_bound: int
+    sources: Sequence[FieldSource],
+    reduction: Reduction | None,
+    *,
+    decode_bytes: int,
+    threads: int,
+    rank_bound: int,
+    factors_kept: bool = False,
 ) -> int:
-    """Upper bound of the resident size of a worker in either pass."""
+    """Upper bound of the resident size of a worker in either pass; of a factor that is kept, each thread holds one more."""
     snapshots = sources[0].snapshots
     block = max(
         source.largest_panel * row_bytes(snapshots, source.itemsize, rank_bound) + inner_bytes(source) for source in sources
@@ -170,6 +190,8 @@ def peak_bytes(
     # Fields of fewer rows than a panel in cache are those that no factor of all snapshots is made of.
     rows = None if reduction is not None else max(source.largest_panel for source in sources)
     leaf = block + decode_bytes + scratch_bytes(reduction, snapshots, rank_bound, rows)
+    if factors_kept:
+        leaf += FLOAT * snapshots * snapshots
     merges = merge_bytes(snapshots, rank_bound, factors=reduction is not None, reduction=reduction)
     process = process_bytes(coupled=any(source.mass_entries for source in sources))
     return process + threads * leaf + merges + sum(interface_bytes(source) for source in sources)

@@ -8,9 +8,8 @@ Fields keep separate factors: a scaling per field, a joint basis, or one basis e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-from nwidth_graphs.leaves import close_factor, factor_leaf, merge_partials, ship_block
+from nwidth_graphs.leaves import MergePartials, close_factor, factor_leaf, ship_block
 from nwidth_graphs.placement import leaf_annotations
 from nwidth_graphs.reduction import Reduction
 from nwidth_graphs.source import FieldSource, without_array
@@ -38,7 +37,7 @@ def _tree(source: FieldSource, reduction: Reduction, device: str) -> Tree:
         field=source.name,
         leaf=factor_leaf,
         blocks=blocks,
-        merge=partial(merge_partials, reduction),
+        merge=MergePartials(reduction),
         close=close_factor,
         shared={"source": without_array(source), "reduction": reduction},
         array=source.array,

@@ -192,8 +192,7 @@ def node_leaf(given: NodeInput, *, reduction: Reduction, write: Write, keep: Nod
         found = find_bad_values(given.source.name, _whole(given.source), np.asarray(reading.values))
         return NodesPartial((), tally_of(reading, started, read_done), tuple((given.node, bad) for bad in found))
     raw = norms[len(norms) - given.raw_columns :]
-    values, right = reduction.finish(factor)
-    cut = cut_node(values, right, given.energy_below + float(np.sum(raw**2)), given.tolerance)
+    cut = cut_node(reduction.finish(factor), given.energy_below + float(np.sum(raw**2)), given.tolerance)
     transform = np.ascontiguousarray(cut.right.T)
     for panel, block, masked in _slabs(given.source, reading):
         # Whatever the inner product is, X V does not depend on it.
@@ -401,7 +400,7 @@ def _whole_peak(
     entering = columns if chain else largest
     # A node: a panel's columns and its modes, as made and as written; in a chain no more modes than columns.
     stack, in_node = _stacked_columns(groups) if chain else 0, 3 * entering if chain else 4 * largest
-    node = reduction.scratch_bytes(entering) + FLOAT * 4 * entering * entering
+    node = reduction.scratch_bytes(entering) + FLOAT * 6 * entering * entering
     # A measured group: a panel's columns beside the modes, as read and as one block.
     in_group, measured = 2 * (largest + rank_bound), scratch_bytes(None, largest + rank_bound, rank_bound)
 

@@ -54,11 +54,11 @@ class Shelf(Protocol):
         ...
 
     def load(self, folder: str, name: str) -> Any | None:
-        """What was saved under that name, or None: never there, torn, or not what its checksum says."""
+        """What was saved under that name, in memory of its own; or None: never there, torn, or not what its checksum says."""
         ...
 
     def save(self, folder: str, name: str, value: Any) -> bool:
-        """Save whole or not at all; False where there is no room. Saving twice does no harm."""
+        """Save whole or not at all; False where there is no room. Saving twice does no harm. The value may change afterwards."""
         ...
 
 

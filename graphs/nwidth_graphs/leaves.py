@@ -185,10 +185,25 @@ def lift_leaf(
     return LiftPartial(host_sums, tally, interface_rows(source, panel, block_read.values))
 
 
-def merge_partials(reduction: Reduction, parts: Sequence[Partial]) -> Partial:
-    """Merge factors in the order given; everything beside them adds up."""
+@dataclass(frozen=True)
+class MergePartials:
+    """``merge(parts)`` of a factor tree, in the order given; everything beside factors adds up."""
+
+    reduction: Reduction
+
+    def __call__(self, parts: Sequence[Partial]) -> Partial:
+        """The merge of some partials, in new memory."""
+        return _merged_partial(self.reduction.merge([part.factor for part in parts]), parts)
+
+    def into(self, so_far: Partial, part: Partial) -> Partial:
+        """The merge of two in the memory of the first, where their factors are sums: for who made that first one himself."""
+        add = self.reduction.add
+        return self([so_far, part]) if add is None else _merged_partial(add(so_far.factor, part.factor), [so_far, part])
+
+
+def _merged_partial(factor: Array, parts: Sequence[Partial]) -> Partial:
     return Partial(
-        factor=reduction.merge([part.factor for part in parts]),
+        factor=factor,
         tally=Tally.merge([part.tally for part in parts]),
         interface={panel: rows for part in parts for panel, rows in part.interface.items()},
         bad=tuple(bad for part in parts for bad in part.bad)[:MAX_BAD_VALUES],

@@ -1,6 +1,6 @@
 """A reduction as a value: what a leaf computes, how two results merge, and what it costs.
 
-    block ──leaf──> factor ──merge──> factor ──finish──> (singular values, right vectors)
+    block ──leaf──> factor ──merge──> factor ──finish──> singular values, right vectors
 
 `GRAM` and `TSQR` are two such values; `factor.py` turns either into a graph, and a new one is a new value.
 """
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nwidth_graphs.inner import BlockProduct
-from nwidth_graphs.kernels.gram import gram_floor, merge_grams, whole_gram
+from nwidth_graphs.kernels.gram import add_to_gram, gram_floor, merge_grams, whole_gram
 from nwidth_graphs.kernels.panels import PANEL_ROWS, Array, panel_rows
 from nwidth_graphs.kernels.qr import SKETCH_FACTOR, merge_r, qr_floor
-from nwidth_graphs.kernels.svd import spectrum_of_gram, spectrum_of_r
+from nwidth_graphs.kernels.svd import SmallSvd, svd_of_gram, svd_of_r
 
 FLOAT = 8
 """Bytes of a float64: all arithmetic is done in it."""
@@ -37,8 +37,8 @@ class Reduction:
     """What has grown -> factor (m, m)."""
     merge: Callable[[Sequence[Array]], Array]
     """Associative up to rounding; the tree and its order are fixed by the plan, so equal plans give equal bits."""
-    finish: Callable[[Array], tuple[Array, Array]]
-    """factor -> (singular values (m,) descending, right vectors (m, m))."""
+    finish: Callable[[Array], SmallSvd]
+    """factor -> its singular values, and right vectors on demand; the factor stays as it is."""
     scale: Callable[[Array, float], Array]
     """factor of ``a S`` from the factor of S: how a field's scaling enters after the pass."""
     column_scale: Callable[[Array, Array], Array]
@@ -51,8 +51,13 @@ class Reduction:
     """(rows, m) -> floating-point operations of the leaves."""
     scratch_bytes: Callable[[int], int]
     """m -> bytes of a leaf or merge beyond the block itself."""
-    sums: bool = False
-    """Whether `merge` is a sum from left to right, so that merging two at a time gives the same bits."""
+    add: Callable[[Array, Array], Array] | None = None
+    """``merge([a, b])`` in the memory of a, where `merge` is a sum from left to right; None where it is none."""
+
+    @property
+    def sums(self) -> bool:
+        """Whether `merge` is a sum from left to right, so that merging two at a time gives the same bits."""
+        return self.add is not None
 
     def leaf(self, product: BlockProduct, block: Array, centre: bool) -> Array:
         """The factor (m, m) of one block (rows, m)."""
@@ -97,15 +102,15 @@ GRAM = Reduction(
     grow=lambda total, product, block, centre: product.grow_gram(total, block, centre=centre),
     whole=whole_gram,
     merge=merge_grams,
-    finish=spectrum_of_gram,
-    scale=lambda factor, alpha: factor * alpha**2,
-    column_scale=lambda factor, scale: factor * scale[:, None] * scale[None, :],
+    finish=svd_of_gram,
+    scale=lambda factor, alpha: factor if alpha == 1.0 else factor * alpha**2,
+    column_scale=lambda factor, scale: factor if np.all(scale == 1.0) else factor * scale[:, None] * scale[None, :],
     column_norms=_norms_of_gram,
     floor=lambda largest, _: gram_floor(largest),
     flops=lambda rows, m: float(rows) * m * m,
-    # Up to three panels (widened, centred, scaled), the running sum and one product.
-    scratch_bytes=lambda m: FLOAT * (3 * panel_rows(m) * m + 3 * m * m),
-    sums=True,
+    # Up to three panels (widened, centred, scaled), and the sum that grows.
+    scratch_bytes=lambda m: FLOAT * (3 * panel_rows(m) * m + m * m),
+    add=add_to_gram,
 )
 
 TSQR = Reduction(
@@ -113,7 +118,7 @@ TSQR = Reduction(
     grow=_grown_r,
     whole=lambda factor: factor,
     merge=merge_r,
-    finish=spectrum_of_r,
+    finish=svd_of_r,
     scale=lambda factor, alpha: factor * alpha,
     column_scale=lambda factor, scale: factor * scale[None, :],
     column_norms=_norms_of_r,

@@ -108,7 +108,7 @@ def in_sequence(
     reader: Any = None,
     panels: Callable[[Any], Sequence[Any]] = panels_of,
 ) -> Generator[Any]:
-    """Yield ``leaf(block)`` of all blocks in order, each when what it handed to `behind` is done, too.
+    """Yield ``leaf(block)`` of all blocks in order, each when what it handed to `behind` is done, too, or at once.
 
     Parameters
     ----------
@@ -118,20 +118,24 @@ def in_sequence(
     panels : the panels of a block that will be read
     """
     course, before = Course(blocks, reader, panels), getattr(_here, "course", None)
-    last: tuple[Any, list[Future[Any]]] | None = None
+    waiting: list[tuple[Any, list[Future[Any]]]] = []
     try:
         for block in course.steps():
             _here.course = course
             found = leaf(block)
-            if last is not None:
-                yield _settled(*last)
-            last, course.behind = (found, course.behind), []
-        if last is not None:
-            yield _settled(*last)
+            if waiting:
+                yield _settled(*waiting.pop())
+            waiting.append((found, course.behind))
+            course.behind = []
+            del found  # a result can be as large as a block, and while this waits it is its new owner's
+            if not waiting[0][1]:
+                yield waiting.pop()[0]
+        if waiting:
+            yield _settled(*waiting.pop())
     finally:
         _here.course = before
         course.ending.close()
-        for future in (*(last[1] if last else ()), *course.behind):
+        for future in (*(future for _, handed in waiting for future in handed), *course.behind):
             future.exception()  # nothing of this sequence goes on after it
 
 

@@ -18,6 +18,7 @@ from contextvars import copy_context
 from typing import Any
 
 from nwidth_graphs.sequence import leaves_in_sequence
+from nwidth_graphs.topology import Handed
 from nwidth_graphs.trees import Gathered, TaskGraph, Tree
 
 
@@ -32,12 +33,11 @@ def reduce_on_threads(graph: TaskGraph, threads: int, done: Callable[[], object]
 
     def work() -> None:
         for number, (tree, blocks) in enumerate(zip(graph.trees, lists, strict=True)):
-            with closing(_reduced(tree, blocks)) as results:
-                for block, value in results:
-                    gathered.add_leaf(number, block, value)
-                    if done is not None:
-                        with telling:
-                            done()
+            for block, value in _reduced(tree, blocks):
+                gathered.add_leaf(number, block, value)
+                if done is not None:
+                    with telling:
+                        done()
 
     def work_or_stop() -> None:
         try:
@@ -56,7 +56,7 @@ def reduce_on_threads(graph: TaskGraph, threads: int, done: Callable[[], object]
     return gathered.roots()
 
 
-def _reduced(tree: Tree, blocks: _List) -> Generator[tuple[int, Any]]:
+def _reduced(tree: Tree, blocks: _List) -> Generator[tuple[int, Handed]]:
     """The results of those blocks that this thread gets, each with its number."""
     taken: deque[int] = deque()
 
@@ -66,7 +66,7 @@ def _reduced(tree: Tree, blocks: _List) -> Generator[tuple[int, Any]]:
             yield block
 
     with closing(leaves_in_sequence(tree.leaf, mine(), tree.shared)) as results:
-        for result in results:
+        for result in map(Handed, results):
             yield taken.popleft(), result
 
 

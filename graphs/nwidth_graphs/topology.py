@@ -16,7 +16,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 # 8 keeps a merge small (8 factors at once) and the tree flat: 10 000 blocks are 5 levels and 14 % more tasks.
@@ -32,6 +31,21 @@ THREADS_PER_SCHEDULER = 128
 # at most, or a quarter where the scheduler would cost more.
 MIN_TASKS_PER_THREAD = 8
 MIN_TASKS_PER_HUNGRY_THREAD = 4
+
+
+class Handed:
+    """A value on its way to its only owner: whoever passes it on does not keep it in memory.
+
+    A loop's variable, a generator that waits and the frames of callers all hold what they have seen last, and factors can be
+    as large as blocks.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._held = [value]
+
+    def take(self) -> Any:
+        """The value, once."""
+        return self._held.pop()
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,7 @@ def reduced(level: Sequence[Any], merge: Callable[[Sequence[Any]], Any]) -> Any:
 def subtree(results: Iterator[Any], count: int, merge: Callable[[Sequence[Any]], Any], *, in_turn: bool = False) -> Any:
     """The top of the tree over the next `count` results, merged as they come: no more at a time than the tree itself holds.
 
-    `in_turn` merges the children of a node two at a time, from the first to the last.
+    `in_turn` merges the children of a node two at a time, from the first to the last. Results are this subtree's own.
     """
     if count == 1:
         return next(results)
@@ -128,9 +142,18 @@ def subtree(results: Iterator[Any], count: int, merge: Callable[[Sequence[Any]],
     while span * FAN_IN < count:
         span *= FAN_IN
     children = (subtree(results, min(span, count - start), merge, in_turn=in_turn) for start in range(0, count, span))
-    if in_turn:
-        return reduce(lambda so_far, child: merge([so_far, child]), children)
-    return merge(list(children))
+    if not in_turn:
+        return merge(list(children))
+    so_far = next(children)
+    for child in map(Handed, children):
+        so_far = merged_pair(so_far, child.take(), merge, own=True)
+    return so_far
+
+
+def merged_pair(first: Any, second: Any, merge: Callable[[Sequence[Any]], Any], *, own: bool) -> Any:
+    """``merge([first, second])``, in the memory of the first where that is our `own` and `merge` knows how (`into`)."""
+    into = getattr(merge, "into", None) if own else None
+    return merge([first, second]) if into is None else into(first, second)
 
 
 def pieces(tree: int, n_blocks: int, leaves: int) -> Iterator[Piece]:
@@ -177,16 +200,20 @@ class Upward:
     def add(self, level: int, index: int, value: Any) -> bool:
         """Take the result of one node, and merge upward as far as it goes: on this thread, while others add.
 
-        Returns whether that made the top.
+        What is `Handed` over is this tree's own, and merged in its memory where `merge` knows how. Returns whether that made the
+        top.
         """
+        own = isinstance(value, Handed)
+        held = _Held(value.take() if own else value, own)
+        del value  # it is the node's from here on
         while (children := width(self._n_blocks, level)) > 1:
             parent, place = divmod(index, FAN_IN)
             with self._lock:
                 node = self._nodes.setdefault((level + 1, parent), _Node(min(FAN_IN, children - parent * FAN_IN)))
-                node.waiting[place] = value
-            value = None  # it is the node's now
+                node.waiting[place] = held
+            del held
             while operands := self._operands(node):
-                merged = reduced(operands, self._merge)
+                merged = _Held(self._merged(operands), own=True)
                 operands.clear()
                 with self._lock:
                     node.so_far, node.busy = [merged], False
@@ -194,15 +221,31 @@ class Upward:
             with self._lock:
                 if not node.complete or self._nodes.pop((level + 1, parent), None) is None:
                     return False
-            (value,) = node.so_far
+            (held,) = node.so_far
             level, index = level + 1, parent
-        self.top.append(value)
+        self.top.append(held.value)
         return True
 
-    def _operands(self, node: _Node) -> list[Any]:
+    def _merged(self, operands: list[_Held]) -> Any:
+        """What becomes of them."""
+        values = [held.value for held in operands]
+        if len(values) != 2 or not self._in_turn:
+            return reduced(values, self._merge)
+        return merged_pair(values[0], values[1], self._merge, own=operands[0].own)
+
+    def _operands(self, node: _Node) -> list[_Held]:
         """What can be merged at a node now, which is this thread's until it is; empty where that is nothing."""
         with self._lock:
             return [] if node.busy else node.take(2 if self._in_turn else node.children)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A result that waits."""
+
+    value: Any
+    own: bool
+    """Whether it is in nobody else's hands."""
 
 
 class _Node:
@@ -210,8 +253,8 @@ class _Node:
 
     def __init__(self, children: int) -> None:
         self.children = children
-        self.waiting: dict[int, Any] = {}
-        self.so_far: list[Any] = []
+        self.waiting: dict[int, _Held] = {}
+        self.so_far: list[_Held] = []
         """The merge of the first children, where there is one."""
         self.merged = 0
         """How many they are."""
@@ -228,7 +271,7 @@ class _Node:
         """Whether all of its children are merged."""
         return self.merged == self.children and not self.busy
 
-    def take(self, count: int) -> list[Any]:
+    def take(self, count: int) -> list[_Held]:
         """The next `count` operands, the merge so far first, if they are all there; they are no longer held here."""
         fresh = min(count, self.children) - len(self.so_far)
         places = range(self.merged, self.merged + fresh)

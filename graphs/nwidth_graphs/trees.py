@@ -217,7 +217,7 @@ class Gathered:
                 self._add(piece.tree, piece.level, piece.index, value)
 
     def add_leaf(self, tree: int, block: int, value: Any) -> None:
-        """Take the value of one block, from any thread."""
+        """Take the value of one block, or what hands it over, from any thread."""
         self._add(tree, 0, block, value)
 
     def _add(self, number: int, level: int, index: int, value: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nwidth_graphs.cores import all_cores
 from nwidth_graphs.kernels.svd import rank_above_floor, rank_for_tolerance, tail_norms
 from nwidth_graphs.reduction import Reduction
 
@@ -74,12 +75,13 @@ def truncate(
     """
     factor = reduction.merge([reduction.scale(factors[name], field_scaling[name]) for name in factors])
     scale = _snapshot_scale(reduction.column_norms(factor), snapshot_scaling)
-    values, vectors = reduction.finish(reduction.column_scale(factor, scale))
-    values = values[: min(rows, len(values))]
-    floor = reduction.floor(float(values[0]), len(scale))
-    wanted = None if rtol is None else max(1, rank_for_tolerance(values, rtol))
-    chosen, limited_by = _rank(values, wanted, rank, len(values) if beyond_floor else rank_above_floor(values, floor))
-    kept = vectors[:, :chosen]
+    with all_cores(len(scale)):
+        found = reduction.finish(reduction.column_scale(factor, scale))
+        values = found.values[: min(rows, len(found.values))]
+        floor = reduction.floor(float(values[0]), len(scale))
+        wanted = None if rtol is None else max(1, rank_for_tolerance(values, rtol))
+        chosen, limited_by = _rank(values, wanted, rank, len(values) if beyond_floor else rank_above_floor(values, floor))
+        kept = found.right(chosen)
     tails = tail_norms(values)
     return Truncation(
         singular_values=values,

@@ -26,7 +26,7 @@ from nwidth_graphs.budget import PROCESS_BYTES, PassCost, merge_bytes
 from nwidth_graphs.inner import identity
 from nwidth_graphs.kernels.panels import Array
 from nwidth_graphs.layout import Group
-from nwidth_graphs.leaves import BadValue, Partial, Tally, find_bad_values, merge_partials, overflow_of, read_block, tally_of
+from nwidth_graphs.leaves import BadValue, MergePartials, Partial, Tally, find_bad_values, overflow_of, read_block, tally_of
 from nwidth_graphs.reduction import FLOAT, Reduction
 from nwidth_graphs.source import FieldSource, Reading, part_of, without_array
 from nwidth_graphs.trees import SHARED_TASKS, TaskGraph, Tree, build, tree_tasks
@@ -138,7 +138,7 @@ class _Merge:
     reduction: Reduction
 
     def __call__(self, parts: Sequence[Partial]) -> Partial:
-        return merge_partials(self.reduction, parts)
+        return MergePartials(self.reduction)(parts)
 
 
 def wide_leaf(group: Group, *, field: WideField, reduction: Reduction, reading: Array | None = None) -> Partial:

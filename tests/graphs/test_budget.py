@@ -33,10 +33,11 @@ from tests.graphs.problems import row_panels
 DEFAULTS: dict[str, Any] = {"rows": 10_000, "snapshots": 100, "itemsize": 4, "threads": 1, "decode": 0, "rank": 10}
 
 
-def peak(reduction: Any = TSQR, **changes: Any) -> int:
+def peak(reduction: Any = TSQR, *, kept: bool = False, **changes: Any) -> int:
     v = DEFAULTS | changes
     source = FieldSource("u", row_panels([v["rows"]] * 3), v["snapshots"], v["itemsize"])
-    return peak_bytes([source], reduction, decode_bytes=v["decode"], threads=v["threads"], rank_bound=v["rank"])
+    options: dict[str, Any] = {"decode_bytes": v["decode"], "threads": v["threads"], "rank_bound": v["rank"]}
+    return peak_bytes([source], reduction, **options, factors_kept=kept)
 
 
 @pytest.mark.parametrize("reduction", [GRAM, TSQR], ids=lambda reduction: reduction.name)
@@ -51,7 +52,7 @@ def test_the_peak_grows_with_everything(reduction: Any, name: str, factor: float
     st.integers(1, 2000), st.sampled_from([4, 8]), st.integers(1, 200), st.integers(300, 20_000), st.integers(1, 8), st.booleans()
 )
 def test_a_block_of_the_largest_rows_fits(snapshots: int, itemsize: int, rank: int, mib: int, threads: int, tsqr: bool) -> None:
-    """`max_rows` is what `peak_bytes` allows: that many rows stay within the memory, one more per thread does not."""
+    """`max_rows` is what `peak_bytes` allows where factors are kept: so many rows fit, one more per thread does not."""
     reduction = TSQR if tsqr else GRAM
     bound = min(rank, snapshots)
     rows = max_rows(snapshots, itemsize, bound, mib * MIB, threads, MIB, reduction)
@@ -60,8 +61,8 @@ def test_a_block_of_the_largest_rows_fits(snapshots: int, itemsize: int, rank: i
     options: dict[str, Any] = {
         "snapshots": snapshots, "itemsize": itemsize, "threads": threads, "decode": MIB, "rank": bound
     }  # fmt: skip
-    assert peak(reduction, rows=rows, **options) <= mib * MIB
-    assert peak(reduction, rows=rows + 1, **options) > mib * MIB - threads
+    assert peak(reduction, kept=True, rows=rows, **options) <= mib * MIB
+    assert peak(reduction, kept=True, rows=rows + 1, **options) > mib * MIB - threads
 
 
 def test_costs_are_counted() -> None:

@@ -32,7 +32,7 @@ def factor_of(matrix: NDArray[Any], cuts: tuple[int, ...], reduction: Reduction,
 
 def assert_spectrum(reduction: Reduction, factor: NDArray[Any], expected: NDArray[Any], shape: tuple[int, int]) -> None:
     """TSQR: to the backward error of s_1. Gram: the same of the eigenvalues, hence of the squares."""
-    found = reduction.finish(factor)[0]
+    found = reduction.finish(factor).values
     if reduction is TSQR:
         assert_spectrum_close(found, expected, shape)
     else:
@@ -61,7 +61,7 @@ def test_centring_and_weights_in_every_chunking(reduction: Reduction, case: Snap
     factor = factor_of(matrix, case.chunks[0], reduction, product=Weights(weights), centre=True)
     # The mean is taken off first: what is left carries the rounding of the data's own size.
     lost = STEPS * EPS * np.sqrt(3 * matrix.size) * np.linalg.norm(matrix)
-    found = reduction.finish(factor)[0][: len(exact)]
+    found = reduction.finish(factor).values[: len(exact)]
     if reduction is TSQR:
         assert np.all(np.abs(found - exact) <= lost)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,12 +45,12 @@ class MemoryShelf:
 
     def load(self, folder: str, name: str) -> Any | None:
         """As a folder does."""
-        return self.held.get((folder, name))
+        return deepcopy(self.held.get((folder, name)))
 
     def save(self, folder: str, name: str, value: Any) -> bool:
         """As a folder does."""
         if not self.full:
-            self.held[folder, name] = value
+            self.held[folder, name] = deepcopy(value)
         return not self.full
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from nwidth_graphs.sequence import behind
+from nwidth_graphs.sequence import behind, reduce_in_sequence
 from nwidth_graphs.threads import reduce_on_threads
 from nwidth_graphs.topology import reduced
 from nwidth_graphs.trees import Tree, build
@@ -105,3 +105,43 @@ def test_threads_know_what_their_caller_knows() -> None:
     known.set("something")
     found = reduce_on_threads(build([tree_of(lambda _: known.get(), 2)], "token"), 2)
     assert found["nest-u"] == ("closed", ("something", "something"))
+
+
+class Large:
+    """A result that counts those of its kind that are in memory."""
+
+    alive = most = 0
+
+    def __init__(self, blocks: list[int]) -> None:
+        self.blocks = blocks
+        Large.alive += 1
+        Large.most = max(Large.most, Large.alive)
+
+    def __del__(self) -> None:
+        Large.alive -= 1
+
+
+class Adding:
+    """A sum of large results, in new memory or in that of the first."""
+
+    def __call__(self, parts: Sequence[Large]) -> Large:
+        return Large([block for part in parts for block in part.blocks])
+
+    def into(self, so_far: Large, part: Large) -> Large:
+        so_far.blocks += part.blocks
+        return so_far
+
+
+@pytest.mark.parametrize(("n_blocks", "most"), [(8, 2), (9, 2), (16, 3), (64, 3), (100, 4)])
+def test_large_results_are_in_no_hands_but_their_own(n_blocks: int, most: int) -> None:
+    """One sum for each level above the leaves, and the fresh one: no loop, generator or frame keeps another."""
+    Large.alive = Large.most = 0
+    tree = Tree("add", "u", lambda block: Large([block]), range(n_blocks), Adding(), lambda result: result, {}, in_turn=True)
+    found = reduce_on_threads(build([tree], "token"), 1)["add-u"]
+    assert found.blocks == list(range(n_blocks))
+    assert Large.most == most
+    del found
+    Large.most = 0
+    found = reduce_in_sequence(tree.leaf, range(n_blocks), {}, Adding(), in_turn=True)
+    assert found.blocks == list(range(n_blocks))
+    assert Large.most == most

@@ -14,6 +14,7 @@ import pytest
 from nwidth_graphs.topology import (
     FAN_IN,
     MIN_WINDOW_LEAVES,
+    Handed,
     Upward,
     blocks_per_task,
     height,
@@ -100,6 +101,27 @@ def test_sums_in_turn_wait_for_nobody() -> None:
         upward.add(0, block, None)
         most = max(most, upward.held)
     assert most == 4
+
+
+def test_what_is_not_handed_over_stays_as_it_is() -> None:
+    """Only sums of its own, and values that are `Handed` over, are added to in place."""
+
+    class Sum:
+        def __call__(self, parts: Sequence[list[int]]) -> list[int]:
+            return [*parts[0], *parts[1]]
+
+        def into(self, so_far: list[int], part: list[int]) -> list[int]:
+            so_far += part
+            return so_far
+
+    lent, handed = [[block] for block in range(8)], [[block] for block in range(8)]
+    for values, give in ((lent, list), (handed, Handed)):
+        upward = Upward(8, Sum(), in_turn=True)
+        for block in range(8):
+            upward.add(0, block, values[block] if give is list else Handed(values[block]))
+        assert upward.top == [list(range(8))]
+    assert lent == [[block] for block in range(8)]
+    assert handed == [list(range(8)), *([block] for block in range(1, 8))]
 
 
 @pytest.mark.parametrize("in_turn", [False, True])

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from nwidth_graphs.kernels import blas
+from nwidth_graphs.kernels import blas, native
 
 Floats = NDArray[np.float64]
 RANDOM = np.random.default_rng(0)
@@ -35,13 +35,13 @@ def panels() -> dict[str, Floats]:
 @pytest.fixture(params=["NumPy's", "SciPy's"], autouse=True)
 def routines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both libraries: the second is for a NumPy whose BLAS has none of the names that are known."""
-    blas._routine.cache_clear()
+    native._routine.cache_clear()
     if request.param == "SciPy's":
-        monkeypatch.setattr(blas, "_SPELLINGS", ())
-    elif blas._address_in_numpy("dsyrk") is None:
+        monkeypatch.setattr(native, "_SPELLINGS", ())
+    elif native._address_in_numpy("dsyrk") is None:
         pytest.skip("this NumPy's BLAS has none of the names that are known; SciPy's takes its place")
     yield
-    blas._routine.cache_clear()
+    native._routine.cache_clear()
 
 
 @pytest.mark.parametrize("order", panels())

@@ -5,6 +5,9 @@ Every cell is a run of its own, on workers that did nothing else before: the lar
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from tests.clusters import WORKER_BYTES
 from tests.oracles.pod import projection_errors
 from tests.runs.studies import add_run, snapshots_of, study_of
 
-SHAPES = {"tall": (400_000, 60), "square": (60_000, 500), "many": (40_000, 1200), "wide": (150, 9000)}
+SHAPES = {"tall": (400_000, 60), "square": (60_000, 500), "many": (40_000, 1200), "more": (20_000, 3000), "wide": (150, 9000)}
 ROUTES: dict[str, dict[str, Any]] = {
     "gram": {"route": "gram", "rank": 12},
     "tsqr": {"route": "tsqr", "rank": 12},
@@ -47,6 +50,15 @@ def by_space(shape: tuple[int, ...], snapshots: int) -> Layout:
     return Layout((snapshots, -(-shape[0] // 20)), None, "space-major")
 
 
+PEAKS = """
+import json, sys
+from pathlib import Path
+from nwidth.config import load_study
+from nwidth.runs import run
+
+result = run(load_study(Path(sys.argv[1])))
+print(json.dumps([part["peak_bytes_per_worker"] for part in (result.measured, result.plan)]))
+"""
 CHUNKS = {"own": own_layout, "snapshots": by_snapshots, "space": by_space}
 
 
@@ -76,7 +88,7 @@ def check(result: RunResult, limit: int) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "route"), [
     *((shape, route) for shape in ("tall", "square") for route in ("gram", "tsqr", "sketch", "nystrom", "hapod", "chain")),
-    ("many", "gram"),  # whose Gram matrices are merged in turn
+    ("many", "gram"), ("more", "gram"),  # whose Gram matrices grow over strips of panels, and are merged in turn
     ("wide", "wide"), ("wide", "sketch"), ("wide", "hapod"),
 ])  # fmt: skip
 def test_the_matrix(tmp_path: Path, shape: str, route: str, dtype: str, chunks: str) -> None:
@@ -85,6 +97,22 @@ def test_the_matrix(tmp_path: Path, shape: str, route: str, dtype: str, chunks: 
     limit = 2**30
     result = run(study_of(tmp_path, tmp_path / "store", reduce=ROUTES[route], workers={"memory": limit}))
     check(result, limit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["tall", "square", "many", "more"])
+@pytest.mark.parametrize("keep", ["never", "always"])
+def test_threads_of_a_process_of_their_own(tmp_path: Path, shape: str, keep: str) -> None:
+    """Without workers the process that drives is the one that holds blocks; results that are kept wait for who writes them."""
+    write_low_rank(tmp_path / "store", *SHAPES[shape], "float32")
+    study = tmp_path / "study.toml"
+    study.write_text(
+        f'[study]\nname = "s"\nstore = "{tmp_path / "store"}"\nkeep = "{keep}"\n[reduce]\nrank = 12\nroute = "gram"\n'
+        '[workers]\nkind = "threads"\nthreads = 2\nmemory = "1 GiB"\n[report]\nenabled = false\n'
+    )
+    told = subprocess.run([sys.executable, "-c", PEAKS, study], capture_output=True, text=True, check=True).stdout
+    measured, predicted = json.loads(told)
+    assert measured <= predicted <= min(2**30, 2 * measured), f"{predicted / 2**20:.0f}, {measured / 2**20:.0f} MiB"
 
 
 @pytest.mark.slow

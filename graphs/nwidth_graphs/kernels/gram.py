@@ -93,6 +93,12 @@ def merge_grams(grams: Sequence[Array]) -> Array:
     return total
 
 
+def add_to_gram(total: Array, other: Array) -> Array:
+    """``merge_grams([total, other])``, bit by bit, in the memory of `total` where it is NumPy's."""
+    total += other
+    return total
+
+
 def gram_floor(largest_singular_value: float) -> float:
     """Smallest singular value that a float64 Gram matrix can resolve: ``3 sqrt(eps) s_1 = 4.5e-8 s_1``, with eps = 2.2e-16.
 

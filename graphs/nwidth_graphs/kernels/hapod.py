@@ -40,7 +40,7 @@ from dataclasses import dataclass
 
 from nwidth_graphs.kernels.namespace import array_namespace
 from nwidth_graphs.kernels.panels import Array
-from nwidth_graphs.kernels.svd import tail_norms
+from nwidth_graphs.kernels.svd import SmallSvd, tail_norms
 
 # Up to this many nodes hand their modes to one root; with more, levels are put in between so that no node has too many columns.
 STAR_NODES = 64
@@ -120,19 +120,19 @@ class Spectral:
     """Sum of the discarded ``s_i^2``."""
 
 
-def cut_node(singular_values: Array, right: Array, energy: float, relative_tolerance: float) -> Spectral:
+def cut_node(found: SmallSvd, energy: float, relative_tolerance: float) -> Spectral:
     """Truncate one node: ``X_a V_N`` is what it hands up.
 
     Parameters
     ----------
-    singular_values, right : (k,), (columns, k)
+    found : SmallSvd
         of the node's columns
     energy : float
         ``|S_a|^2`` of the snapshots below it
     """
-    count = kept(singular_values, relative_tolerance * math.sqrt(energy))
-    tail = float(tail_norms(singular_values)[count])
-    return Spectral(singular_values[:count], right[:, :count], energy, tail**2)
+    count = kept(found.values, relative_tolerance * math.sqrt(energy))
+    tail = float(tail_norms(found.values)[count])
+    return Spectral(found.values[:count], found.right(count), energy, tail**2)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ def hapod(blocks: Sequence[Array], nodes: Sequence[Node], rtol: float, omega: fl
         columns = xp.concat([*(scaled.pop(c) for c in node.children), *(blocks[g] for g in node.groups)], axis=1)
         energy = sum(results[c].energy for c in node.children) + sum(float(xp.sum(blocks[g] ** 2)) for g in node.groups)
         left, values, right = xp.linalg.svd(columns, full_matrices=False)
-        cut = cut_node(values, xp.matrix_transpose(right), energy, node_tolerance(nodes, node, rtol, omega))
+        found = SmallSvd.of(values, xp.matrix_transpose(right))
+        cut = cut_node(found, energy, node_tolerance(nodes, node, rtol, omega))
         count = cut.singular_values.shape[0]
         scaled[node.index] = left[:, :count] * cut.singular_values[None, :]
         results.append(cut)

@@ -21,7 +21,7 @@ from nwidth.problems.comparing import with_reads
 from nwidth.runs.beyond import beyond
 from nwidth.runs.budgets import with_memory
 from nwidth.runs.mechanics import refuse_mechanics
-from nwidth.runs.resume import kept_words
+from nwidth.runs.resume import factors_kept, kept_words
 from nwidth.stages.problem import Problem
 from nwidth.stages.route import REDUCTIONS, RouteCost, choose_route
 from nwidth.stores import open_store
@@ -200,7 +200,8 @@ def _passes(
         "rank_bound": rank_bound(study.reduce, sources[0].snapshots),
     }
     reduction = reduction_named(problem.route)
-    passes = (factor_cost(sources, reduction, **common), lift_cost(sources, **common))
+    kept = factors_kept(study, problem.sources, reduction)
+    passes = (factor_cost(sources, reduction, **common, kept=kept), lift_cost(sources, **common))
     return tuple(with_reads(passes, chosen.passes[0].reads))
 
 

@@ -56,6 +56,13 @@ def kept_words(study: Study, problem: Problem) -> str:
     return "the result of every block" if sizes == {1} else f"results of up to {max(sizes)} blocks, merged"
 
 
+def factors_kept(study: Study, sources: Mapping[str, FieldSource], reduction: Reduction) -> bool:
+    """Whether a factor pass keeps what it makes. Pure."""
+    if not keeps(study, sources):
+        return False
+    return study.study.keep == "always" or any(_kept_together(source, reduction) for source in sources.values())
+
+
 def _kept_together(source: FieldSource, reduction: Reduction) -> int:
     """Panels of a field whose factor is kept as one, at most; 0 where none is."""
     blocks = blocks_of_factor(source, reduction)

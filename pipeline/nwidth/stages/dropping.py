@@ -26,6 +26,7 @@ from nwidth.stacking import FieldColumns, MeansReader, modes_of
 from nwidth.stages.combining import Combination
 from nwidth.stages.parents import Parent, stored_factor
 from nwidth.stages.problem import Floats
+from nwidth_graphs.cores import all_cores
 from nwidth_graphs.kernels.svd import tail_norms
 from nwidth_graphs.recombination import Recombination, Remainder
 from nwidth_graphs.reduction import Reduction, reduction_named
@@ -122,7 +123,8 @@ def _columns_of(factor: Floats, kind: str, kept: Indices) -> Floats:
 def _spectrum(factors: Mapping[str, Floats], parent: Parent, kept: Indices, reduction: Reduction) -> Floats:
     scaling = parent.basis.field_scaling
     joint = reduction.merge([reduction.scale(factors[field], scaling[field]) for field in factors])
-    values, _ = reduction.finish(reduction.column_scale(joint, parent.scale[kept]))
+    with all_cores(len(kept)):
+        values = reduction.finish(reduction.column_scale(joint, parent.scale[kept])).values
     rows = sum(int(np.prod(modes.shape[1:])) for modes in parent.basis.modes_by_field.values())
     return np.asarray(values[: min(rows, len(values))])
 

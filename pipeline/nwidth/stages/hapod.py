@@ -35,6 +35,7 @@ from nwidth.stages.refusals import describe_bad, describe_zero
 from nwidth.stages.route import Route
 from nwidth.stages.scratch import Scratch
 from nwidth.stages.sinks import NodeSink
+from nwidth_graphs.cores import all_cores
 from nwidth_graphs.factor import factor_graph, factor_root
 from nwidth_graphs.hapod import (
     GroupInput,
@@ -298,13 +299,13 @@ class _Reduction:
 
     def _cut(self, node: Node, factors: Mapping[str, Floats], reduction: Reduction) -> Spectral:
         joint = reduction.merge([reduction.scale(factor, self.scaling[name]) for name, factor in factors.items()])
-        values, right = reduction.finish(joint)
         raw = sum(
             self.scaling[name] ** 2 * float(np.sum(self.norms[name][group] ** 2))
             for name in self.problem.sources
             for group in node.groups
         )
-        return cut_node(values, right, self._energy_below(node) + raw, self._tolerance(node))
+        with all_cores(len(joint)):
+            return cut_node(reduction.finish(joint), self._energy_below(node) + raw, self._tolerance(node))
 
     def _note_norms(self, name: str, node: Node, norms: Floats) -> None:
         start = len(norms) - sum(self.grouping.groups[group].size for group in node.groups)

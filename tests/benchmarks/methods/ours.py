@@ -101,8 +101,7 @@ def spectrum(job: Job) -> Iterator[Work]:
             problem = prepare(study, open_store(job.source), Path(job.scratch))[1]
             graph = factor_graph(list(problem.sources.values()), GRAM, problem.token)
             result = Passes(executor, None).run("gram", graph)[factor_root("u", GRAM)]
-            values, _ = GRAM.finish(result.factor)
-            return Answer(values, None, spilled_bytes=0, counted_bytes=result.tally.bytes_read)
+            return Answer(GRAM.finish(result.factor).values, None, spilled_bytes=0, counted_bytes=result.tally.bytes_read)
 
         yield work
 

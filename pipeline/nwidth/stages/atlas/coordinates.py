@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nwidth_graphs.cores import all_cores
 from nwidth_graphs.kernels.svd import rank_above_floor
 from nwidth_graphs.reduction import Reduction
 
@@ -56,7 +57,10 @@ def coordinates_of(factors: Mapping[str, Floats], scaling: Mapping[str, float], 
     factor = reduction.merge([reduction.scale(factors[name], scaling[name]) for name in factors])
     norms = np.asarray(reduction.column_norms(factor))
     inverse = Coordinates(np.zeros((0, len(norms))), norms).inverse_norms
-    values, vectors = reduction.finish(reduction.column_scale(factor, inverse))
-    floor = reduction.floor(float(values[0]), len(norms))
-    kept = max(1, min(rank_above_floor(values, floor), rows))
-    return Coordinates(values[:kept, None] * vectors[:, :kept].T, norms, floor / float(values[0]) if values[0] > 0.0 else 0.0)
+    with all_cores(len(norms)):
+        found = reduction.finish(reduction.column_scale(factor, inverse))
+        values = found.values
+        floor = reduction.floor(float(values[0]), len(norms))
+        kept = max(1, min(rank_above_floor(values, floor), rows))
+        vectors = found.right(kept)
+    return Coordinates(values[:kept, None] * vectors.T, norms, floor / float(values[0]) if values[0] > 0.0 else 0.0)
