@@ -262,8 +262,10 @@ def _factor_of(reduction: Reduction) -> Callable[..., PassCost]:
     return lambda sources, **options: factor_cost(sources, reduction, **options)
 
 
-def cut_layout(layout: FieldLayout, request: ReduceSection, memory: Memory, fit: int | None = None) -> Cut:
-    """Panels with all snapshots; `fit` rows of them, where a route counts what fits by itself.
+def cut_layout(
+    layout: FieldLayout, request: ReduceSection, memory: Memory, fit: int | None = None, sample: int | None = None
+) -> Cut:
+    """Panels with all snapshots; `fit` rows of them, where a route counts what fits by itself, and draws a `sample`.
 
     Raises
     ------
@@ -273,7 +275,7 @@ def cut_layout(layout: FieldLayout, request: ReduceSection, memory: Memory, fit:
     if layout.stored:
         return cut_chunks(
             layout.name, layout.shape, layout.chunks, layout.shards, layout.snapshots, layout.itemsize, request, memory,
-            components=layout.components, inner_product=layout.inner_product, fit=fit,
+            components=layout.components, inner_product=layout.inner_product, sample=sample, fit=fit,
         )  # fmt: skip
     extra = inner_row_bytes(layout.inner_product)
     return cut_field(
@@ -301,7 +303,7 @@ def _sketch_candidate(name: str, layouts: Sequence[FieldLayout], request: Reduce
     snapshots = layouts[0].snapshots
     directions = min(snapshots, max(layout.rows for layout in layouts))
     sample = first_sample(directions, request.rank, request.rtol, request.samples_beyond(name))
-    cuts = {layout.name: cut_layout(layout, request, memory, _sampled_rows(layout, sample, memory)) for layout in layouts}
+    cuts = {layout.name: cut_layout(layout, request, memory, _sampled_rows(layout, sample, memory), sample) for layout in layouts}
     common: dict[str, int] = {
         "sample": sample, "stored_bytes": sum(layout.bytes for layout in layouts),
         "decode_bytes": max(cut.decode_bytes for cut in cuts.values()), "threads": memory.threads,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from nwidth.config import ReduceSection
@@ -22,10 +22,11 @@ MAX_READS = 64.0
 # those are decoded; half a block of 64 MiB is better where a core decodes and multiplies faster than the disk reads.
 LEAST_AHEAD = 6
 MOST_AHEAD_BYTES = 32 * 2**20
-# A column of chunks of this size is a block by itself, however much memory there is, where the factor of all snapshots is small
-# beside it: its chunks lie in it one after the other, and are decoded in their place, and not beside it and copied (4 % less
-# time at 256 snapshots, and 35 MB less for two threads). Larger factors are what larger blocks make fewer of.
-COLUMN_BYTES, SMALL_FACTOR = 16 * 2**20, 0.05
+# A column of chunks of this size is a block by itself, however much memory there is, where what comes of it is small beside it:
+# its chunks lie in it one after the other, and are decoded in their place, and not beside it and copied (4 % less time at 256
+# snapshots, and 35 MB less for two threads). Larger factors are what larger blocks make fewer of, but for those that grow over
+# strips of them; the image of a sample is only added.
+COLUMN_BYTES, SMALL_FACTOR, SMALL_IMAGE = 16 * 2**20, 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,14 @@ def cut_field(
     inner_row_bytes: int = 0,
     *,
     as_large_as_fits: bool = False,
-    one_column: bool = False,
+    one_column: Callable[[int], bool] | None = None,
     fit: int | None = None,
 ) -> Cut:
     """Cut one field into panels that fit the memory; `granules` are the boxes that may be read alone, best first.
 
     The cut depends on shapes and on the memory of a worker only, never on how many workers there are. `fit` gives the rows that
     fit where a route counts them by itself; `as_large_as_fits` takes them all, where panels cut through chunks; `one_column`
-    takes the last of the granules where that is large enough to be a block, and a factor small beside it.
+    says whether the last of the granules, of so many bytes, is to be a block where it is large enough for one.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def cut_field(
     least = math.prod(min(g, n) for g, n in zip(granules[-1], space, strict=True))
     wanted = fit if as_large_as_fits else max(target, least)
     column = least * snapshots * itemsize
-    if one_column and column >= COLUMN_BYTES and FLOAT * snapshots**2 <= SMALL_FACTOR * column:
+    if one_column is not None and column >= COLUMN_BYTES and one_column(column):
         wanted = least
     for granule in granules:
         # A shard is taken whole where it is no larger than a block wants to be; a chunk, which cannot be read in part, always.
@@ -125,20 +126,29 @@ def cut_chunks(
     *,
     components: bool,
     inner_product: str | None = None,
+    sample: int | None = None,
     fit: int | None = None,
 ) -> Cut:
     """Cut a field (snapshot, *space[, component]) of a store into panels of whole shards, or of whole chunks.
 
     Panels are never cut between the components of a node: an inner product may couple nodes, not components. Where not even one
     chunk's worth of rows fits with all its snapshots, panels cut through chunks, which are then decoded once per panel.
+    `sample` are the columns of a test matrix, where the field is sketched.
     """
     # Zarr has up to four chunks in flight (`nwidth.zarr_settings`), each as stored and as decoded.
     decode_bytes = 8 * math.prod(chunks) * itemsize
     granules = [(*part[1:-1], shape[-1]) if components else tuple(part[1:]) for part in (shards or chunks, chunks)]
     extra = inner_row_bytes(inner_product or inner_product_of(name, request))
+
+    def one_column(column: int) -> bool:
+        if sample is not None:
+            return FLOAT * sample * snapshots <= SMALL_IMAGE * column
+        reduction = choose_route(request).reduction
+        return fit is None and (reduction.merges_in_turn(snapshots) or FLOAT * snapshots**2 <= SMALL_FACTOR * column)
+
     try:
         cut = cut_field(
-            name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra, one_column=fit is None, fit=fit
+            name, shape[1:], granules, snapshots, itemsize, request, memory, decode_bytes, extra, one_column=one_column, fit=fit
         )
         return replace(cut, decode_bytes=min(decode_bytes, _in_flight(cut.box, snapshots, chunks, itemsize)))
     except PlanError:
