@@ -193,17 +193,26 @@ def test_the_measured_peak_stays_below_the_plan(
 
 
 @pytest.mark.parametrize(
-    ("snapshots", "rows", "columns"),
-    [(256, 16384, 1), (256, 8192, 4), (1024, 8192, 2)],
-    ids=["a large column", "columns of 8 MiB", "a large factor"],
+    ("snapshots", "rows", "route", "columns"),
+    [(256, 16384, "gram", 1), (256, 8192, "gram", 4), (600, 8192, "gram", 3), (1024, 8192, "gram", 1), (1024, 8192, "tsqr", 2)],
+    ids=["a large column", "columns of 8 MiB", "a large factor", "over strips", "a large triangle"],
 )
-def test_a_large_column_of_chunks_is_a_block(snapshots: int, rows: int, columns: int) -> None:
-    """Its chunks are decoded in their place, whatever memory there is; not where the factor is large beside it."""
+def test_a_large_column_of_chunks_is_a_block(snapshots: int, rows: int, route: Any, columns: int) -> None:
+    """Its chunks are decoded in their place, whatever memory there is; not where the factor is large beside it, but for a sum
+    that grows over strips of blocks."""
     memory = Memory((512 if snapshots == 256 else 1024) * MIB)
-    cut = cut_chunks(
-        "u", (snapshots, 2**22), (32, rows), None, snapshots, 4, ReduceSection(rank=50, route="gram"), memory, components=False
-    )
+    request = ReduceSection(rank=50, route=route)
+    cut = cut_chunks("u", (snapshots, 2**22), (32, rows), None, snapshots, 4, request, memory, components=False)
     assert cut.box == (columns * rows,)
+
+
+@pytest.mark.parametrize(("sample", "columns"), [(60, 1), (600, 2)])
+def test_a_large_column_is_a_block_of_a_sketch(sample: int, columns: int) -> None:
+    """Where the image of the sample is small beside it."""
+    request = ReduceSection(rank=50, route="sketch")
+    options: dict[str, Any] = {"components": False, "sample": sample, "fit": 2**20}
+    cut = cut_chunks("u", (5000, 2**18), (512, 838), None, 5000, 8, request, Memory(3072 * MIB), **options)
+    assert cut.box == (columns * 838,)
 
 
 def test_contents_have_keys() -> None:
