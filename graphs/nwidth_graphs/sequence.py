@@ -118,24 +118,27 @@ def in_sequence(
     panels : the panels of a block that will be read
     """
     course, before = Course(blocks, reader, panels), getattr(_here, "course", None)
-    waiting: list[tuple[Any, list[Future[Any]]]] = []
+    # The result that waits for what it handed over, which is here until that is done: a result can be as large as a block, and
+    # from when it is yielded on it is its new owner's alone.
+    waiting: list[Any] = []
+    handed: list[Future[Any]] = []
     try:
         for block in course.steps():
             _here.course = course
             found = leaf(block)
             if waiting:
-                yield _settled(*waiting.pop())
-            waiting.append((found, course.behind))
-            course.behind = []
-            del found  # a result can be as large as a block, and while this waits it is its new owner's
-            if not waiting[0][1]:
-                yield waiting.pop()[0]
+                yield _settled(waiting, handed)
+            waiting.append(found)
+            del found
+            handed, course.behind = course.behind, []
+            if not handed:
+                yield _settled(waiting, handed)
         if waiting:
-            yield _settled(*waiting.pop())
+            yield _settled(waiting, handed)
     finally:
         _here.course = before
         course.ending.close()
-        for future in (*(future for _, handed in waiting for future in handed), *course.behind):
+        for future in (*handed, *course.behind):
             future.exception()  # nothing of this sequence goes on after it
 
 
@@ -192,10 +195,12 @@ def _nothing() -> None:
     pass
 
 
-def _settled(result: Any, handed_over: Sequence[Future[Any]]) -> Any:
-    """The result of a leaf, when all that it handed over is done."""
-    for future in handed_over:
+def _settled(waiting: list[Any], handed: list[Future[Any]]) -> Any:
+    """The result that waits, when all that was handed over for it is done; then neither is held here any more."""
+    for future in handed:
         future.result()
+    handed.clear()
+    result = waiting.pop()
     return result.result() if isinstance(result, Future) else result
 
 

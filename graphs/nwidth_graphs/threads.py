@@ -33,11 +33,12 @@ def reduce_on_threads(graph: TaskGraph, threads: int, done: Callable[[], object]
 
     def work() -> None:
         for number, (tree, blocks) in enumerate(zip(graph.trees, lists, strict=True)):
-            for block, value in _reduced(tree, blocks):
-                gathered.add_leaf(number, block, value)
-                if done is not None:
-                    with telling:
-                        done()
+            with closing(_reduced(tree, blocks)) as results:
+                for block, value in results:
+                    gathered.add_leaf(number, block, value)
+                    if done is not None:
+                        with telling:
+                            done()
 
     def work_or_stop() -> None:
         try:
