@@ -213,7 +213,7 @@ class Upward:
                 node.waiting[place] = held
             del held
             while operands := self._operands(node):
-                merged = _Held(self._merged(operands), own=True)
+                merged = _Held(self._merged(operands), own=len(operands) > 1 or operands[0].own)
                 operands.clear()
                 with self._lock:
                     node.so_far, node.busy = [merged], False
