@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,14 @@ from tests.runs.studies import add_run, snapshots_of
 dg = pytest.importorskip("dagster", reason="Dagster is not installed: pip install 'nwidth[dagster]'")
 
 SNAPSHOTS = snapshots_of(300, 12)
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """Dagster gives SIGTERM what SIGINT has: in a background job of a shell nothing, and later processes would not end."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def study_in(folder: Path, scheduler: str, tables: Mapping[str, Any] | None = None, **reduce: Any) -> Study:
