@@ -1,14 +1,20 @@
-"""The `xp` fixture: every array library that a kernel must run on, NumPy arrays that must not be written among them."""
+"""The libraries that kernels run on.
+
+xp               every array library, NumPy arrays that must not be written among them
+native_library   BLAS and LAPACK that routines are called of by address
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from nwidth_graphs.kernels import native
 
 
 @dataclass(frozen=True)
@@ -45,3 +51,15 @@ def _namespace(name: str) -> Namespace:
 def xp(request: pytest.FixtureRequest) -> Namespace:
     """An array library; CuPy is skipped with its reason where there is no GPU."""
     return _namespace(request.param)
+
+
+@pytest.fixture(params=["NumPy's", "SciPy's"])
+def native_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Both libraries, whose integers may be of different sizes: the second is for a NumPy with none of the known names."""
+    native._routine.cache_clear()
+    if request.param == "SciPy's":
+        monkeypatch.setattr(native, "_SPELLINGS", ())
+    elif native._address_in_numpy("dsytrd") is None:
+        pytest.skip("this NumPy's library has none of the names that are known; SciPy's takes its place")
+    yield
+    native._routine.cache_clear()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from nwidth_graphs.kernels import blas, native
+from nwidth_graphs.kernels import blas
 
 Floats = NDArray[np.float64]
+pytestmark = pytest.mark.usefixtures("native_library")
 RANDOM = np.random.default_rng(0)
 VALUES = RANDOM.standard_normal((40, 7))
 
@@ -30,18 +30,6 @@ def panels() -> dict[str, Floats]:
         "part of columns": columns[30:70],
         "scattered": scattered[::2, ::2],
     }
-
-
-@pytest.fixture(params=["NumPy's", "SciPy's"], autouse=True)
-def routines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Both libraries: the second is for a NumPy whose BLAS has none of the names that are known."""
-    native._routine.cache_clear()
-    if request.param == "SciPy's":
-        monkeypatch.setattr(native, "_SPELLINGS", ())
-    elif native._address_in_numpy("dsyrk") is None:
-        pytest.skip("this NumPy's BLAS has none of the names that are known; SciPy's takes its place")
-    yield
-    native._routine.cache_clear()
 
 
 @pytest.mark.parametrize("order", panels())

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nwidth_graphs.kernels import native, svd
+from nwidth_graphs.kernels import svd
 from nwidth_graphs.kernels.gram import EPS
 from nwidth_graphs.kernels.tridiagonal import Tridiagonal
 
 Floats = NDArray[np.float64]
+pytestmark = pytest.mark.usefixtures("native_library")
 SIZE = 150
-
-
-@pytest.fixture(params=["NumPy's", "SciPy's"], autouse=True)
-def routines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Both libraries, as for products: their integers may be of different sizes."""
-    native._routine.cache_clear()
-    if request.param == "SciPy's":
-        monkeypatch.setattr(native, "_SPELLINGS", ())
-    elif native._address_in_numpy("dsytrd") is None:
-        pytest.skip("this NumPy's LAPACK has none of the names that are known; SciPy's takes its place")
-    yield
-    native._routine.cache_clear()
 
 
 def spectra() -> dict[str, Floats]:
