@@ -13,6 +13,7 @@ from nwidth.stages.route import choose_route
 from nwidth_graphs.budget import MASS_ROW_BYTES, block_bytes_for, max_rows, row_bytes
 from nwidth_graphs.layout import Panel, panel_reads, panel_shape, panels
 from nwidth_graphs.reduction import FLOAT, TSQR
+from nwidth_graphs.strips import SMALL_FACTOR
 
 SPARSE = "sparse"
 """Kind of the inner products that are sparse matrices."""
@@ -26,7 +27,7 @@ MOST_AHEAD_BYTES = 32 * 2**20
 # its chunks lie in it one after the other, and are decoded in their place, and not beside it and copied (4 % less time at 256
 # snapshots, and 35 MB less for two threads). Larger factors are what larger blocks make fewer of, but for those that grow over
 # strips of them; the image of a sample is only added.
-COLUMN_BYTES, SMALL_FACTOR, SMALL_IMAGE = 16 * 2**20, 0.05, 0.1
+COLUMN_BYTES, SMALL_IMAGE = 16 * 2**20, 0.1
 
 
 @dataclass(frozen=True)
